@@ -1,0 +1,164 @@
+//! What the configuration asks for, with references resolved, before the host is looked at.
+//!
+//! Kinds never import each other; they meet here. Every intent carries its owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use api::{IfName, MobileAddress, Place, ResourceId};
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::key::{KeySource, PublicKey};
+
+/// Everything that is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Effective {
+    /// Every resource, for `get` and `describe`.
+    pub resources: BTreeMap<ResourceId, Declared>,
+    /// Interfaces that somebody else made; at most one intent an interface.
+    pub interfaces: BTreeMap<IfName, InterfaceIntent>,
+    /// WireGuard interfaces that routerd makes.
+    pub wireguard: BTreeMap<IfName, WireGuardIntent>,
+    /// Addresses to hold.
+    pub addresses: BTreeMap<(IfName, IpNet), AddressIntent>,
+    /// Routes to hold: of users, hybrid routes and claims.
+    pub routes: BTreeMap<RouteKey, RouteIntent>,
+    /// Addresses to capture at this site.
+    pub captures: BTreeMap<MobileAddress, CaptureIntent>,
+    /// Tunnels that carry forwarded traffic: the owners of what is delivered, by tunnel.
+    pub delivery: BTreeMap<IfName, BTreeSet<ResourceId>>,
+}
+
+/// A resource as it was written.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// For example `hybrid.routerd.net/v1alpha1`.
+    pub api_version: String,
+    /// The specification with secrets removed.
+    pub spec: serde_json::Value,
+    /// Where it stands.
+    pub place: Option<Place>,
+}
+
+/// An interface that exists without us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceIntent {
+    /// Who asks.
+    pub owner: ResourceId,
+    /// Whether routerd may set its MTU and state; otherwise it is only observed.
+    pub managed: bool,
+    /// The MTU to set; only on a managed interface.
+    pub mtu: Option<u32>,
+}
+
+/// A WireGuard interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireGuardIntent {
+    /// Who asks.
+    pub owner: ResourceId,
+    /// Its private key.
+    pub private_key: KeySource,
+    /// The UDP port; absent: any.
+    pub listen_port: Option<u16>,
+    /// The MTU; absent: the underlay's path MTU less WireGuard's overhead.
+    pub mtu: Option<u32>,
+    /// Peers by public key.
+    pub peers: BTreeMap<PublicKey, WireGuardPeerIntent>,
+}
+
+/// A WireGuard peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireGuardPeerIntent {
+    /// Who asks.
+    pub owner: ResourceId,
+    /// A file with the preshared key.
+    pub preshared_key: Option<PathBuf>,
+    /// Written by hand and derived from what is delivered through the peer.
+    pub allowed_ips: BTreeSet<IpNet>,
+    /// Where the peer is; absent: it calls us.
+    pub endpoint: Option<SocketAddr>,
+    /// Keepalive interval in seconds.
+    pub persistent_keepalive: Option<u16>,
+}
+
+/// An address to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressIntent {
+    /// Who asks.
+    pub owner: ResourceId,
+}
+
+/// What makes a route one of its kind for the kernel: `ip route add` of a second one is an error.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RouteKey {
+    /// Routing table; 254 is main.
+    pub table: u32,
+    /// Destination.
+    pub destination: Ipv4Net,
+    /// Metric.
+    pub metric: u32,
+}
+
+/// A route to hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteIntent {
+    /// Who asks.
+    pub owner: ResourceId,
+    /// Where packets go.
+    pub target: RouteTarget,
+    /// `src` of the route.
+    pub preferred_source: Option<Ipv4Addr>,
+}
+
+/// Where packets of a route go.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RouteTarget {
+    /// Out of a device, through a gateway, or both. At least one is there.
+    Unicast {
+        /// `dev`.
+        device: Option<IfName>,
+        /// `via`.
+        gateway: Option<Ipv4Addr>,
+    },
+    /// Dropped.
+    Blackhole,
+}
+
+/// An address to capture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureIntent {
+    /// Who asks.
+    pub owner: ResourceId,
+    /// The mobility domain's prefix: the interface with an address in it is the capture interface when none
+    /// is named.
+    pub domain: Ipv4Net,
+    /// The capture interface; absent: found on the host.
+    pub interface: Option<IfName>,
+    /// The device that delivers it.
+    pub tunnel: IfName,
+    /// How packets for it get here.
+    pub method: CaptureMethod,
+}
+
+/// How packets for a captured address get to this router.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaptureMethod {
+    /// A proxy neighbour on the LAN.
+    ProxyArp {
+        /// Announce it when the capture becomes active.
+        gratuitous: bool,
+    },
+    /// A secondary private IP of the router's NIC; the address must stay off the guest OS.
+    ProviderSecondaryIp {
+        /// The profile, for provider actions.
+        provider: Option<ResourceId>,
+        /// The NIC in the provider's own form; absent: found through the metadata service.
+        nic_ref: Option<String>,
+    },
+    /// An entry of the provider's route table.
+    RouteTable {
+        /// The profile, for provider actions.
+        provider: Option<ResourceId>,
+    },
+}

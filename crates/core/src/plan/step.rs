@@ -1,0 +1,142 @@
+//! The steps that a plan is made of.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use api::{IfName, ResourceId};
+use ipnet::IpNet;
+
+use crate::key::{KeySource, PublicKey};
+use crate::observed::{Driver, MssClamp, Route};
+use crate::sysctl::Sysctl;
+
+/// One change of the host and the resource on whose behalf it happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Whose.
+    pub owner: ResourceId,
+    /// What.
+    pub action: Action,
+}
+
+/// A change of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Writes a new private key, mode 0600 in a directory of mode 0700; never overwrites.
+    GenerateKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Makes a WireGuard interface, or starts the process of one whose link outlived it.
+    CreateWireGuard {
+        /// Its name.
+        ifname: IfName,
+        /// Who runs it.
+        driver: Driver,
+    },
+    /// Configures a WireGuard interface.
+    SetWireGuard {
+        /// Its name.
+        ifname: IfName,
+        /// What changes; the rest stays.
+        change: WireGuardChange,
+    },
+    /// Removes an interface that routerd made, and the process behind it.
+    DeleteLink {
+        /// Its name.
+        ifname: IfName,
+    },
+    /// Sets the MTU or the state of an interface.
+    SetLink {
+        /// Its name.
+        ifname: IfName,
+        /// New MTU, if it changes.
+        mtu: Option<u32>,
+        /// New state, if it changes.
+        up: Option<bool>,
+    },
+    /// Adds an address with our protocol number.
+    AddAddress {
+        /// Where.
+        ifname: IfName,
+        /// Which.
+        net: IpNet,
+    },
+    /// Removes an address: ours, or a captured one that an agent put on the OS.
+    RemoveAddress {
+        /// Where.
+        ifname: IfName,
+        /// Which.
+        net: IpNet,
+    },
+    /// Adds a route, or replaces the one of ours with the same key.
+    SetRoute(Route),
+    /// Removes a route of ours.
+    RemoveRoute(Route),
+    /// Adds a proxy neighbour with our protocol number.
+    AddProxyNeighbour {
+        /// Where.
+        ifname: IfName,
+        /// For which address.
+        address: Ipv4Addr,
+    },
+    /// Removes a proxy neighbour.
+    RemoveProxyNeighbour {
+        /// Where.
+        ifname: IfName,
+        /// For which address.
+        address: Ipv4Addr,
+    },
+    /// Sets a kernel setting.
+    SetSysctl {
+        /// Which.
+        sysctl: Sysctl,
+        /// To what.
+        value: i32,
+        /// What it is now.
+        from: i32,
+    },
+    /// Writes the whole MSS table in one transaction.
+    SetMssTable {
+        /// The clamp of each tunnel.
+        clamps: BTreeMap<IfName, MssClamp>,
+    },
+    /// Removes an nft table of ours.
+    RemoveTable {
+        /// `inet`.
+        family: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What changes about a WireGuard interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WireGuardChange {
+    /// Load this private key.
+    pub private_key: Option<KeySource>,
+    /// Listen here.
+    pub listen_port: Option<u16>,
+    /// Peers that appear, change or go. Removals come first, then moves of allowed IPs away from a peer,
+    /// so that no prefix is ever without its new owner longer than one message.
+    pub peers: BTreeMap<PublicKey, PeerChange>,
+}
+
+/// What changes about a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerChange {
+    /// It appears, or these values of it change.
+    Set {
+        /// Load the preshared key from this file.
+        preshared_key: Option<PathBuf>,
+        /// The whole new list, if it changes.
+        allowed_ips: Option<BTreeSet<IpNet>>,
+        /// New endpoint, if it changes.
+        endpoint: Option<SocketAddr>,
+        /// New keepalive in seconds (0 is off), if it changes.
+        persistent_keepalive: Option<u16>,
+    },
+    /// It goes.
+    Remove,
+}

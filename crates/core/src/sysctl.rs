@@ -1,0 +1,99 @@
+//! The kernel settings that routerd reads and, on the interfaces that it uses, sets.
+
+use std::fmt;
+
+use api::IfName;
+use serde::{Deserialize, Serialize};
+
+/// The scope of a per-interface setting.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// `net.ipv4.conf.all`.
+    All,
+    /// One interface.
+    Interface(IfName),
+}
+
+/// One integer setting.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Sysctl {
+    /// Where it applies.
+    pub scope: Scope,
+    /// Which setting.
+    pub key: SysctlKey,
+}
+
+/// The settings routerd knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum SysctlKey {
+    /// `forwarding`; for [`Scope::All`] the same bit as `net.ipv4.ip_forward`.
+    Forwarding,
+    /// `rp_filter`: 0 off, 1 strict, 2 loose. The kernel uses the larger of `all` and the interface.
+    RpFilter,
+    /// `send_redirects`. The kernel sends them if either `all` or the interface says so.
+    SendRedirects,
+    /// `proxy_arp`: answers for every address that is routed elsewhere. routerd uses proxy neighbours instead.
+    ProxyArp,
+    /// `arp_announce`: which source address ARP requests carry.
+    ArpAnnounce,
+    /// `arp_ignore`: which requests are answered.
+    ArpIgnore,
+    /// `net.ipv4.neigh.IF.proxy_delay`, in hundredths of a second (USER_HZ); delays proxied answers.
+    ProxyDelay,
+}
+
+impl Sysctl {
+    /// A setting of one interface.
+    pub fn on(ifname: &IfName, key: SysctlKey) -> Self {
+        Self {
+            scope: Scope::Interface(ifname.clone()),
+            key,
+        }
+    }
+
+    /// A setting of `all`.
+    pub fn all(key: SysctlKey) -> Self {
+        Self {
+            scope: Scope::All,
+            key,
+        }
+    }
+
+    /// The path below `/proc/sys`. Interface names may hold dots, hence slashes.
+    pub fn path(&self) -> String {
+        let (tree, leaf) = match self.key {
+            SysctlKey::Forwarding => ("conf", "forwarding"),
+            SysctlKey::RpFilter => ("conf", "rp_filter"),
+            SysctlKey::SendRedirects => ("conf", "send_redirects"),
+            SysctlKey::ProxyArp => ("conf", "proxy_arp"),
+            SysctlKey::ArpAnnounce => ("conf", "arp_announce"),
+            SysctlKey::ArpIgnore => ("conf", "arp_ignore"),
+            SysctlKey::ProxyDelay => ("neigh", "proxy_delay"),
+        };
+        let scope = match &self.scope {
+            Scope::All => "all",
+            Scope::Interface(ifname) => ifname.as_str(),
+        };
+        format!("net/ipv4/{tree}/{scope}/{leaf}")
+    }
+}
+
+impl fmt::Display for Sysctl {
+    /// `net.ipv4.conf.eth0.rp_filter`, as `sysctl` prints it (a dot in an interface name as a slash).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let swapped: String = self
+            .path()
+            .chars()
+            .map(|c| {
+                if c == '/' {
+                    '.'
+                } else if c == '.' {
+                    '/'
+                } else {
+                    c
+                }
+            })
+            .collect();
+        f.pad(&swapped)
+    }
+}

@@ -1,0 +1,14 @@
+//! The Linux kernel as routerd sees it: netlink, nftables, WireGuard, sysctl, ARP, namespaces.
+//!
+//! This crate observes and executes; it decides nothing.
+
+pub mod arp;
+pub mod host;
+pub mod namespace;
+pub mod netlink;
+pub mod nft;
+pub mod tunnel;
+pub mod watch;
+pub mod wireguard;
+
+pub use host::Host;

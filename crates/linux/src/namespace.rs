@@ -1,0 +1,1 @@
+//! Network namespaces: making, entering and running programs in them.

@@ -1,0 +1,1 @@
+//! nftables through its JSON interface: the MSS table, tables by owner, the host firewall.

@@ -1,0 +1,1 @@
+//! WireGuard devices: kernel driver through generic netlink, user-space driver through the configuration socket.
