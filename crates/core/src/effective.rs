@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use api::{IfName, MobileAddress, Place, ResourceId};
 use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
 
 use crate::key::{KeySource, PublicKey};
 
@@ -90,7 +91,7 @@ pub struct AddressIntent {
 }
 
 /// What makes a route one of its kind for the kernel: `ip route add` of a second one is an error.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RouteKey {
     /// Routing table; 254 is main.
     pub table: u32,

@@ -3,32 +3,103 @@
 //! The ledger is written to disk before the change is made, so a crash in between costs at most a
 //! restore of the value that is still there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use api::IfName;
 use serde::{Deserialize, Serialize};
 
+use crate::effective::RouteKey;
+use crate::key::PublicKey;
 use crate::sysctl::Sysctl;
 
-/// Prior values, kept from the first change until the restore.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Everything that is remembered. It serializes with maps as lists of pairs, so any format can hold it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// The value each setting had before routerd first set it.
-    pub sysctls: BTreeMap<Sysctl, i32>,
-    /// What each link was before routerd first touched it.
+    /// Kernel settings that routerd set.
+    #[serde(with = "pairs")]
+    pub sysctls: BTreeMap<Sysctl, Changed<i32>>,
+    /// Links that routerd made or changed.
+    #[serde(with = "pairs")]
     pub links: BTreeMap<IfName, LinkRecord>,
+    /// Keys of the routes that routerd holds: a foreign route found at such a key took the place of ours.
+    pub routes: BTreeSet<RouteKey>,
+    /// The endpoint that each peer was last told. The kernel changes a peer's endpoint when the peer roams;
+    /// a difference from the configuration alone says nothing.
+    #[serde(with = "pairs")]
+    pub endpoints: BTreeMap<PeerKey, SocketAddr>,
 }
 
-/// What a link was.
+/// A value that routerd changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed<T> {
+    /// The last value that somebody else gave it.
+    pub prior: T,
+    /// The value that routerd gave it. If another one stands there, somebody else wanted it so.
+    pub set: T,
+}
+
+/// What routerd did to a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkRecord {
     /// It was not there: routerd made it.
     Created,
-    /// It was there with this MTU and state.
+    /// It was there and these of its properties were changed.
     Adopted {
         /// MTU in bytes.
-        mtu: u32,
+        mtu: Option<Changed<u32>>,
         /// Administratively up.
-        up: bool,
+        up: Option<Changed<bool>>,
     },
+}
+
+/// A WireGuard peer of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PeerKey {
+    /// The interface.
+    pub ifname: IfName,
+    /// The peer.
+    pub public_key: PublicKey,
+}
+
+impl<T: Copy + PartialEq> Changed<T> {
+    /// The record of a change from `from` to `to`, given the one that stands: what routerd itself had set
+    /// is nobody's prior value.
+    pub(crate) fn follow(recorded: Option<Self>, from: T, to: T) -> Self {
+        let prior = match recorded {
+            Some(changed) if changed.set == from => changed.prior,
+            _ => from,
+        };
+        Self { prior, set: to }
+    }
+
+    /// The value to go back to, if what stands there now is still ours.
+    pub(crate) fn restore(self, current: T) -> Option<T> {
+        (current == self.set && self.prior != self.set).then_some(self.prior)
+    }
+}
+
+/// Maps whose keys are no strings, as lists of pairs.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K, V, S>(map: &BTreeMap<K, V>, out: S) -> Result<S::Ok, S::Error>
+    where
+        K: Serialize,
+        V: Serialize,
+        S: Serializer,
+    {
+        out.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(input: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::deserialize(input)?.into_iter().collect())
+    }
 }

@@ -15,7 +15,7 @@ use crate::sysctl::Sysctl;
 /// What to look for beyond what is always observed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
-    /// Private key files whose public half is wanted.
+    /// Private and preshared key files whose public half is wanted.
     pub key_files: BTreeSet<PathBuf>,
     /// Destinations whose route is wanted (`ip route get`).
     pub lookups: BTreeSet<IpAddr>,
@@ -36,7 +36,7 @@ pub struct Observed {
     pub routes: Vec<Route>,
     /// Proxy neighbours, IPv4.
     pub proxy_neighbours: BTreeSet<ProxyNeighbour>,
-    /// Settings, for `all` and for every link.
+    /// Settings, for `all`, `default` and every link.
     pub sysctls: BTreeMap<Sysctl, i32>,
     /// All nft tables, by name only.
     pub tables: Vec<NftTable>,
@@ -164,8 +164,9 @@ pub struct WireGuardDevice {
 /// A peer as it runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerState {
-    /// Whether a preshared key is set; its value is never read back.
-    pub has_preshared_key: bool,
+    /// What identifies the preshared key, if one is set: the public half that it would have as a private
+    /// key. The secret itself does not leave the `linux` crate.
+    pub preshared_key: Option<PublicKey>,
     /// Allowed IPs.
     pub allowed_ips: BTreeSet<IpNet>,
     /// Where it was last heard or told to be.
@@ -180,12 +181,12 @@ pub struct PeerState {
     pub tx_bytes: u64,
 }
 
-/// The state of a private key file.
+/// The state of a key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyFile {
     /// Not there.
     Absent,
-    /// A key.
+    /// A key with this public half.
     Present(PublicKey),
     /// There, but not readable or not a key; the fragment says which.
     Bad(String),

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Scope {
     /// `net.ipv4.conf.all`.
     All,
+    /// `net.ipv4.conf.default`: what an interface starts with. Read, never set.
+    Default,
     /// One interface.
     Interface(IfName),
 }
@@ -40,6 +42,28 @@ pub enum SysctlKey {
     ArpIgnore,
     /// `net.ipv4.neigh.IF.proxy_delay`, in hundredths of a second (USER_HZ); delays proxied answers.
     ProxyDelay,
+    /// `promote_secondaries`: when the first address of a subnet goes, the next one takes its place instead
+    /// of going with it. The kernel does so if either `all` or the interface says so.
+    PromoteSecondaries,
+}
+
+impl SysctlKey {
+    /// All of them: each is observed for every scope.
+    pub const EVERY: [Self; 8] = [
+        Self::Forwarding,
+        Self::RpFilter,
+        Self::SendRedirects,
+        Self::ProxyArp,
+        Self::ArpAnnounce,
+        Self::ArpIgnore,
+        Self::ProxyDelay,
+        Self::PromoteSecondaries,
+    ];
+
+    /// Whether there is such a setting in this scope (`net.ipv4.neigh` has no `all`).
+    pub fn exists_in(self, scope: &Scope) -> bool {
+        self != Self::ProxyDelay || *scope != Scope::All
+    }
 }
 
 impl Sysctl {
@@ -59,6 +83,14 @@ impl Sysctl {
         }
     }
 
+    /// What a new interface starts with.
+    pub fn default_of(key: SysctlKey) -> Self {
+        Self {
+            scope: Scope::Default,
+            key,
+        }
+    }
+
     /// The path below `/proc/sys`. Interface names may hold dots, hence slashes.
     pub fn path(&self) -> String {
         let (tree, leaf) = match self.key {
@@ -69,9 +101,11 @@ impl Sysctl {
             SysctlKey::ArpAnnounce => ("conf", "arp_announce"),
             SysctlKey::ArpIgnore => ("conf", "arp_ignore"),
             SysctlKey::ProxyDelay => ("neigh", "proxy_delay"),
+            SysctlKey::PromoteSecondaries => ("conf", "promote_secondaries"),
         };
         let scope = match &self.scope {
             Scope::All => "all",
+            Scope::Default => "default",
             Scope::Interface(ifname) => ifname.as_str(),
         };
         format!("net/ipv4/{tree}/{scope}/{leaf}")

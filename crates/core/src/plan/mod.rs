@@ -5,7 +5,7 @@
 
 mod step;
 
-pub use step::{Action, PeerChange, Step, WireGuardChange};
+pub use step::{Action, AllowedIpsChange, PeerChange, PresharedKeyChange, Step, WireGuardChange};
 
 use std::collections::BTreeMap;
 

@@ -118,8 +118,9 @@ pub struct WireGuardChange {
     pub private_key: Option<KeySource>,
     /// Listen here.
     pub listen_port: Option<u16>,
-    /// Peers that appear, change or go. Removals come first, then moves of allowed IPs away from a peer,
-    /// so that no prefix is ever without its new owner longer than one message.
+    /// Peers that appear, change or go. To be done in three passes, so that no prefix is without an owner
+    /// in between: everything of [`PeerChange::Set`] with the prefixes to add (WireGuard takes a prefix from
+    /// its old peer in the same moment), then the prefixes to remove, then [`PeerChange::Remove`].
     pub peers: BTreeMap<PublicKey, PeerChange>,
 }
 
@@ -128,10 +129,10 @@ pub struct WireGuardChange {
 pub enum PeerChange {
     /// It appears, or these values of it change.
     Set {
-        /// Load the preshared key from this file.
-        preshared_key: Option<PathBuf>,
-        /// The whole new list, if it changes.
-        allowed_ips: Option<BTreeSet<IpNet>>,
+        /// What happens to the preshared key, if anything.
+        preshared_key: Option<PresharedKeyChange>,
+        /// What happens to the allowed IPs, if anything.
+        allowed_ips: Option<AllowedIpsChange>,
         /// New endpoint, if it changes.
         endpoint: Option<SocketAddr>,
         /// New keepalive in seconds (0 is off), if it changes.
@@ -139,4 +140,24 @@ pub enum PeerChange {
     },
     /// It goes.
     Remove,
+}
+
+/// What happens to a preshared key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PresharedKeyChange {
+    /// Load it from this file.
+    Load(PathBuf),
+    /// Use none any more.
+    Clear,
+}
+
+/// How the allowed IPs of a peer change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllowedIpsChange {
+    /// The whole new list.
+    pub all: BTreeSet<IpNet>,
+    /// Those of it that are new to this peer; some may be another peer's until then.
+    pub add: BTreeSet<IpNet>,
+    /// Those that no peer has any more. A prefix that moves to another peer is only in that one's `add`.
+    pub remove: BTreeSet<IpNet>,
 }
