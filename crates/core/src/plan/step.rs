@@ -28,7 +28,8 @@ pub enum Action {
         /// The file.
         path: PathBuf,
     },
-    /// Makes a WireGuard interface, or starts the process of one whose link outlived it.
+    /// Makes a WireGuard interface and marks it as ours; what of this is already so is left: the process is
+    /// started for a link that outlived it, the mark is set on a link that lost it.
     CreateWireGuard {
         /// Its name.
         ifname: IfName,
@@ -70,8 +71,11 @@ pub enum Action {
         /// Which.
         net: IpNet,
     },
-    /// Adds a route, or replaces the one of ours with the same key.
-    SetRoute(Route),
+    /// Adds a route where there is none with its key (`NLM_F_EXCL`: one that somebody else added meanwhile is
+    /// not touched).
+    AddRoute(Route),
+    /// Puts a route in the place of the one with its key, without a gap.
+    ReplaceRoute(Route),
     /// Removes a route of ours.
     RemoveRoute(Route),
     /// Adds a proxy neighbour with our protocol number.
