@@ -1,2 +1,3 @@
-//! x
+//! `routerd-lab`: the lab's command line.
+
 fn main() {}
