@@ -3,13 +3,17 @@
 //!
 //! This crate owns shapes and their text form. It decides nothing and does no I/O.
 
+pub mod action;
 pub mod control;
 pub mod diagnostic;
 pub mod doctor;
+pub mod event;
 pub mod name;
 pub mod plan;
+pub mod plugin;
 pub mod resource;
 pub mod status;
+pub mod time;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use name::{IfName, MobileAddress};
