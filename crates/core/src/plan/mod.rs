@@ -9,7 +9,7 @@ pub use step::{Action, AllowedIpsChange, PeerChange, PresharedKeyChange, Step, W
 
 use std::collections::BTreeMap;
 
-use api::plan::Waiting;
+use api::plan::{PlanView, Waiting};
 use api::{IfName, MobileAddress};
 
 use crate::observed::Query;
@@ -22,6 +22,16 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What is wanted but has to wait for something.
     pub waiting: Vec<Waiting>,
+}
+
+impl Plan {
+    /// The plan as people read it.
+    pub fn view(&self) -> PlanView {
+        PlanView {
+            steps: self.steps.iter().map(Step::line).collect(),
+            waiting: self.waiting.clone(),
+        }
+    }
 }
 
 /// What has to be observed to plan for this configuration.
