@@ -1,1 +1,2 @@
 //! The user-space WireGuard process.
+pub(crate) mod uapi;

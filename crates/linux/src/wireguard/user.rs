@@ -1,0 +1,185 @@
+//! User-space devices: a process of ours per device, spoken to through its configuration socket.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use api::IfName;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use routerd_core::observed::{Driver, PeerState, WireGuardDevice};
+use routerd_core::plan::PeerChange;
+
+use super::pid::Process;
+use super::socket::Connection;
+use super::{Resolved, WireGuardError, process_error, socket_path};
+use crate::tunnel::uapi;
+
+/// How long a new process may take until its socket stands.
+const START_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a started process prints once its socket stands.
+pub(crate) const READY: &str = "ready";
+
+/// Reads a device; absent if nobody answers.
+pub(super) fn observe(path: &Path) -> Option<WireGuardDevice> {
+    read(path).ok()
+}
+
+fn read(path: &Path) -> io::Result<WireGuardDevice> {
+    let answer = Connection::open(path)?.request(uapi::GET)?;
+    let state = uapi::parse_state(&answer).map_err(io::Error::other)?;
+    let now = SystemTime::now();
+    Ok(WireGuardDevice {
+        driver: Driver::UserSpace,
+        public_key: state.private_key.map(|key| key.public_key()),
+        listen_port: state.listen_port,
+        peers: state
+            .peers
+            .into_iter()
+            .map(|peer| (peer.public_key, peer_state(peer, now)))
+            .collect(),
+    })
+}
+
+fn peer_state(peer: uapi::PeerState, now: SystemTime) -> PeerState {
+    let age = |since_epoch: Duration| {
+        let then = UNIX_EPOCH + since_epoch;
+        now.duration_since(then).unwrap_or_default().as_secs()
+    };
+    PeerState {
+        preshared_key: peer.preshared_key.map(|key| key.public_key()),
+        allowed_ips: peer.allowed_ips,
+        endpoint: peer.endpoint,
+        persistent_keepalive: peer.persistent_keepalive,
+        handshake_age: peer.last_handshake.map(age),
+        rx_bytes: peer.rx_bytes,
+        tx_bytes: peer.tx_bytes,
+    }
+}
+
+/// The process behind a device, if one accepts connections.
+pub(super) fn process(path: &Path) -> Option<Process> {
+    Connection::open(path).and_then(|c| c.process()).ok()
+}
+
+/// Sees to it that a process answers for the device; one that hangs is ended first.
+pub(super) fn start(program: &Path, dir: &Path, ifname: &IfName) -> Result<(), WireGuardError> {
+    let path = socket_path(dir, ifname);
+    if read(&path).is_ok() {
+        return Ok(());
+    }
+    if let Some(hung) = process(&path) {
+        hung.end()
+            .map_err(|source| process_error("end the hung process of", ifname, source))?;
+    }
+    launch(program, dir, ifname).map_err(|reason| WireGuardError::Start {
+        program: program.to_owned(),
+        ifname: ifname.clone(),
+        reason,
+    })
+}
+
+/// Runs the program, which detaches itself, and waits for its word.
+fn launch(program: &Path, dir: &Path, ifname: &IfName) -> Result<(), String> {
+    let mut child = Command::new(program)
+        .args(["tunnel", "wireguard", "--interface", ifname.as_str()])
+        .arg("--uapi-dir")
+        .arg(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let word = first_word(&mut child);
+    if word.is_err() {
+        // It may be the parent that hangs; a detached child has another fate.
+        child.kill().map_err(|error| error.to_string())?;
+    }
+    child.wait().map_err(|error| error.to_string())?;
+    match word.map_err(|error| error.to_string())?.trim() {
+        READY => Ok(()),
+        "" => Err("it ended without a word; its log says why".to_owned()),
+        reason => Err(reason.to_owned()),
+    }
+}
+
+/// What the process says on standard output until it closes it.
+fn first_word(child: &mut Child) -> io::Result<String> {
+    let mut stdout = child
+        .stdout
+        .take()
+        .ok_or_else(|| io::Error::other("no standard output"))?;
+    let deadline = Instant::now() + START_LIMIT;
+    let mut text = Vec::new();
+    let mut buffer = [0; 512];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).map_err(io::Error::other)?;
+        let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, timeout)? == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "it did not get ready in time",
+            ));
+        }
+        match stdout.read(&mut buffer)? {
+            0 => return String::from_utf8(text).map_err(io::Error::other),
+            n => text.extend_from_slice(&buffer[..n]),
+        }
+    }
+}
+
+/// Applies a change in one request, which the process applies as one.
+pub(super) fn set(
+    path: &Path,
+    ifname: &IfName,
+    change: &Resolved<'_>,
+) -> Result<(), WireGuardError> {
+    let request = uapi::format_set(&request(change));
+    Connection::open(path)
+        .and_then(|mut connection| connection.request(&request))
+        .and_then(|answer| uapi::check_errno(&answer))
+        .map_err(|source| process_error("configure", ifname, source))
+}
+
+fn request(resolved: &Resolved<'_>) -> uapi::SetDevice {
+    let change = resolved.change;
+    let (mut sets, mut removals) = (Vec::new(), Vec::new());
+    for (public_key, peer) in &change.peers {
+        let mut set = uapi::SetPeer::new(*public_key);
+        match peer {
+            PeerChange::Remove => {
+                set.remove = true;
+                removals.push(set);
+            }
+            PeerChange::Set {
+                allowed_ips,
+                endpoint,
+                persistent_keepalive,
+                ..
+            } => {
+                set.preshared_key = resolved.preshared_keys.get(public_key).cloned();
+                set.endpoint = *endpoint;
+                set.persistent_keepalive = *persistent_keepalive;
+                if let Some(nets) = allowed_ips {
+                    set.replace_allowed_ips = true;
+                    set.allowed_ips = nets
+                        .all
+                        .iter()
+                        .copied()
+                        .map(uapi::AllowedIpChange::Add)
+                        .collect();
+                }
+                sets.push(set);
+            }
+        }
+    }
+    sets.extend(removals);
+    uapi::SetDevice {
+        private_key: resolved.private_key.clone().map(Some),
+        listen_port: change.listen_port,
+        peers: sets,
+        ..uapi::SetDevice::default()
+    }
+}
