@@ -1,0 +1,59 @@
+//! The host as a [`Kernel`]: observation put together from its parts, steps handed to them.
+
+mod apply;
+mod batch;
+mod key;
+mod observe;
+
+use std::path::PathBuf;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use routerd_core::kernel::{KernelError, StepError};
+use routerd_core::observed::Query;
+use routerd_core::{Kernel, Observed, Step};
+
+use crate::netlink::Socket;
+use crate::nft::Nftables;
+
+/// The network namespace of the thread that opened it. It must be used from that namespace.
+#[derive(Debug)]
+pub struct Host {
+    /// The program that is started as `PROGRAM tunnel wireguard --interface NAME` for user-space tunnels.
+    tunnel_program: PathBuf,
+    route: Socket,
+    nftables: Nftables,
+}
+
+impl Host {
+    /// Opens the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When the kernel offers no netlink.
+    pub fn open(tunnel_program: PathBuf) -> Result<Self, KernelError> {
+        Ok(Self {
+            tunnel_program,
+            route: Socket::open(NETLINK_ROUTE).map_err(failed("open rtnetlink"))?,
+            nftables: Nftables::open().map_err(failed("open nftables"))?,
+        })
+    }
+}
+
+impl Kernel for Host {
+    fn observe(&mut self, query: &Query) -> Result<Observed, KernelError> {
+        observe::observe(self, query)
+    }
+
+    /// Routes, addresses and neighbours that follow each other go to the kernel together: when one of them is refused, those
+    /// behind it in the same batch may still have been done.
+    fn apply(&mut self, steps: &[Step]) -> Result<(), StepError> {
+        apply::apply(self, steps)
+    }
+}
+
+fn failed<E: std::fmt::Display>(operation: impl Into<String>) -> impl FnOnce(E) -> KernelError {
+    let operation = operation.into();
+    move |error| KernelError {
+        operation,
+        reason: error.to_string(),
+    }
+}

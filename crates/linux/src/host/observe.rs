@@ -1,0 +1,126 @@
+//! One snapshot of the host.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use routerd_core::OWNER_MARK;
+use routerd_core::Observed;
+use routerd_core::kernel::KernelError;
+use routerd_core::observed::{Features, Query};
+use routerd_core::sysctl::{Sysctl, SysctlKey};
+
+use super::{Host, failed, key};
+use crate::netlink::link::{self, Entry, Names};
+use crate::netlink::{address, neighbour, route};
+use crate::sysctl;
+
+pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, KernelError> {
+    let entries = link::dump(&mut host.route).map_err(failed("dump links"))?;
+    let names: Names = names(&entries);
+    let lookups = lookups(host, &names, &entries, query)?;
+    let nftables = host
+        .nftables
+        .observe()
+        .map_err(failed("observe nftables"))?;
+    let (tables, mss) = (nftables.tables.clone(), nftables.mss.clone());
+    Ok(Observed {
+        features: Features::default(),
+        addresses: address::dump(&mut host.route, &names, unmarked_is_ours(&entries))
+            .map_err(failed("dump addresses"))?
+            .into_iter()
+            .collect(),
+        routes: route::dump(&mut host.route, &names).map_err(failed("dump routes"))?,
+        proxy_neighbours: neighbour::dump(&mut host.route, &names)
+            .map_err(failed("dump proxy neighbours"))?
+            .into_iter()
+            .collect(),
+        sysctls: settings(host, &names, &entries)?,
+        tables,
+        mss,
+        key_files: query
+            .key_files
+            .iter()
+            .map(|path| (path.clone(), key::read(path)))
+            .collect(),
+        lookups,
+        links: entries
+            .into_iter()
+            .map(|entry| (entry.name, entry.link))
+            .collect(),
+        ..Observed::default()
+    })
+}
+
+pub(super) fn names(entries: &[Entry]) -> Names {
+    entries
+        .iter()
+        .map(|entry| (entry.link.index, entry.name.clone()))
+        .collect()
+}
+
+/// Before Linux 5.18 addresses carry no protocol number. There, those on links that we made count as ours; those
+/// that we put on other links stay when we go.
+fn unmarked_is_ours(entries: &[Entry]) -> impl Fn(u32) -> bool {
+    let marks_exist = addresses_carry_protocol();
+    let ours: Vec<u32> = entries
+        .iter()
+        .filter(|entry| {
+            let alias = entry.link.alias.as_deref();
+            alias.is_some_and(|alias| alias.starts_with(OWNER_MARK))
+        })
+        .map(|entry| entry.link.index)
+        .collect();
+    move |index| !marks_exist && ours.contains(&index)
+}
+
+fn addresses_carry_protocol() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let release = nix::sys::utsname::uname()
+            .map(|name| name.release().to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let mut numbers = release
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|number| number.parse().unwrap_or(0u32));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 18)
+    })
+}
+
+fn settings(
+    host: &mut Host,
+    names: &Names,
+    entries: &[Entry],
+) -> Result<BTreeMap<Sysctl, i32>, KernelError> {
+    let all = sysctl::read_all().map_err(failed("read net.ipv4.conf.all"))?;
+    let delays = neighbour::proxy_delays(&mut host.route).map_err(failed("dump proxy delays"))?;
+    let mut settings: BTreeMap<Sysctl, i32> = all.into_iter().collect();
+    for entry in entries {
+        let of_link = entry.settings.iter();
+        settings.extend(of_link.map(|(key, value)| (Sysctl::on(&entry.name, *key), *value)));
+    }
+    for (index, delay) in delays {
+        if let Some(name) = names.get(&index) {
+            settings.insert(Sysctl::on(name, SysctlKey::ProxyDelay), delay);
+        }
+    }
+    Ok(settings)
+}
+
+fn lookups(
+    host: &mut Host,
+    names: &Names,
+    entries: &[Entry],
+    query: &Query,
+) -> Result<BTreeMap<std::net::IpAddr, routerd_core::observed::Lookup>, KernelError> {
+    let mtu = |index| {
+        let mut links = entries.iter().map(|entry| &entry.link);
+        links.find(|link| link.index == index).map(|link| link.mtu)
+    };
+    let mut found = BTreeMap::new();
+    for destination in &query.lookups {
+        let answer = route::lookup(&mut host.route, names, mtu, *destination)
+            .map_err(failed(format!("look up {destination}")))?;
+        found.extend(answer.map(|lookup| (*destination, lookup)));
+    }
+    Ok(found)
+}

@@ -1,1 +1,0 @@
-//! A small blocking rtnetlink and generic netlink client.

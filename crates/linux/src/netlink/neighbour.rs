@@ -1,0 +1,85 @@
+//! Proxy neighbours, marked as ours by their protocol number, and the neighbour settings of interfaces.
+
+use std::net::Ipv4Addr;
+
+use routerd_core::OWNER_PROTOCOL;
+use routerd_core::observed::ProxyNeighbour;
+
+use super::link::Names;
+use super::{Attributes, Error, Message, Request, Socket, ipv4, u32_at};
+
+/// `struct ndmsg`.
+const FIXED: usize = 12;
+const NTF_PROXY: u8 = 1 << 3;
+const NDA_DST: u16 = 1;
+const NDA_PROTOCOL: u16 = 12;
+const NDTA_PARMS: u16 = 6;
+const NDTPA_IFINDEX: u16 = 1;
+const NDTPA_PROXY_DELAY: u16 = 13;
+/// Milliseconds in one unit of `proxy_delay` (USER_HZ is 100 on every architecture that matters).
+const MILLISECONDS: u64 = 10;
+
+/// The request that lists all IPv4 proxy neighbours.
+pub(crate) fn dump_request() -> Request {
+    Request::new(libc::RTM_GETNEIGH, 0, &fixed(0))
+}
+
+/// All IPv4 proxy neighbours that stand on an interface.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn dump(socket: &mut Socket, names: &Names) -> Result<Vec<ProxyNeighbour>, Error> {
+    socket.dump(&dump_request(), |message| parse(message, names))
+}
+
+fn parse(message: Message<'_>, names: &Names) -> Option<ProxyNeighbour> {
+    let fixed = message.fixed::<FIXED>()?;
+    let attributes = message.attributes(FIXED);
+    Some(ProxyNeighbour {
+        ifname: names.get(&u32_at(fixed, 4)?)?.clone(),
+        address: ipv4(attributes.find(NDA_DST)?)?,
+        owned: attributes.find(NDA_PROTOCOL).and_then(<[u8]>::first) == Some(&OWNER_PROTOCOL),
+    })
+}
+
+/// The request that adds a proxy neighbour as ours.
+pub fn add(index: u32, address: Ipv4Addr) -> Request {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    Request::new(libc::RTM_NEWNEIGH, flags, &fixed(index))
+        .with(NDA_DST, &address.octets())
+        .with(NDA_PROTOCOL, &[OWNER_PROTOCOL])
+}
+
+/// The request that removes a proxy neighbour, whosever it is.
+pub fn remove(index: u32, address: Ipv4Addr) -> Request {
+    Request::new(libc::RTM_DELNEIGH, 0, &fixed(index)).with(NDA_DST, &address.octets())
+}
+
+fn fixed(index: u32) -> [u8; FIXED] {
+    let mut bytes = [0; FIXED];
+    bytes[0] = libc::AF_INET as u8;
+    bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+    bytes[10] = NTF_PROXY;
+    bytes
+}
+
+/// `net.ipv4.neigh.IF.proxy_delay` by `ifindex`.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn proxy_delays(socket: &mut Socket) -> Result<Vec<(u32, i32)>, Error> {
+    // `struct ndtmsg`: the family and padding.
+    let header = [libc::AF_INET as u8, 0, 0, 0];
+    let request = Request::new(libc::RTM_GETNEIGHTBL, 0, &header);
+    socket.dump(&request, parse_delay)
+}
+
+fn parse_delay(message: Message<'_>) -> Option<(u32, i32)> {
+    let parameters = Attributes::new(message.attributes(4).find(NDTA_PARMS)?);
+    // Absent: the default for new interfaces.
+    let index = u32_at(parameters.find(NDTPA_IFINDEX)?, 0)?;
+    let milliseconds = u64::from_ne_bytes(*parameters.find(NDTPA_PROXY_DELAY)?.first_chunk()?);
+    // The kernel keeps ticks, which need not be multiples of ten milliseconds.
+    let units = (milliseconds + MILLISECONDS / 2) / MILLISECONDS;
+    Some((index, i32::try_from(units).unwrap_or(i32::MAX)))
+}

@@ -1,1 +1,0 @@
-//! nftables through its JSON interface: the MSS table, tables by owner, the host firewall.

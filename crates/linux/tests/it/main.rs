@@ -1,0 +1,4 @@
+//! Tests on the real kernel, each in a network namespace of its own.
+
+mod host;
+mod namespace;
