@@ -7,9 +7,9 @@ use routerd_core::Step;
 use routerd_core::kernel::StepError;
 use routerd_core::plan::Action;
 
-use super::{Host, batch, key};
+use super::{Host, batch};
 use crate::netlink::link;
-use crate::{nft, sysctl};
+use crate::{nft, sysctl, wireguard};
 
 pub(super) fn apply(host: &mut Host, steps: &[Step]) -> Result<(), StepError> {
     let mut start = 0;
@@ -30,7 +30,7 @@ pub(super) fn apply(host: &mut Host, steps: &[Step]) -> Result<(), StepError> {
 fn failed(steps: &[Step], index: usize, reason: String) -> StepError {
     StepError {
         index,
-        step: format!("{:?}", steps[index].action),
+        step: steps[index].line().text,
         reason,
     }
 }
@@ -38,7 +38,7 @@ fn failed(steps: &[Step], index: usize, reason: String) -> StepError {
 /// Executes a step that goes alone. Errors are told in the kernel's words; the caller names the step.
 fn execute(host: &mut Host, step: &Step) -> Result<(), String> {
     match &step.action {
-        Action::GenerateKey { path } => key::generate(path).map_err(text),
+        Action::GenerateKey { path } => wireguard::generate(path).map(drop).map_err(text),
         Action::SetLink { ifname, mtu, up } => {
             let index = index(ifname).map_err(text)?.ok_or("no such interface")?;
             link::set(&mut host.route, index, *mtu, *up).map_err(text)
@@ -46,15 +46,15 @@ fn execute(host: &mut Host, step: &Step) -> Result<(), String> {
         Action::SetSysctl { sysctl, value, .. } => sysctl::write(sysctl, *value).map_err(text),
         Action::SetMssTable { clamps } => nft::set_mss(clamps).map_err(text),
         Action::RemoveTable { family, name } => nft::remove_table(family, name).map_err(text),
-        Action::CreateWireGuard { .. }
-        | Action::SetWireGuard { .. }
-        | Action::DeleteLink { .. } => {
-            let _ = &host.tunnel_program;
-            Err("WireGuard is not wired up yet".to_owned())
+        Action::CreateWireGuard { ifname, driver } => {
+            host.wireguard.create(ifname, *driver).map_err(text)
         }
+        Action::SetWireGuard { ifname, change } => host.wireguard.set(ifname, change).map_err(text),
+        Action::DeleteLink { ifname } => host.wireguard.delete(ifname).map_err(text),
         Action::AddAddress { .. }
         | Action::RemoveAddress { .. }
-        | Action::SetRoute(_)
+        | Action::AddRoute(_)
+        | Action::ReplaceRoute(_)
         | Action::RemoveRoute(_)
         | Action::AddProxyNeighbour { .. }
         | Action::RemoveProxyNeighbour { .. } => {

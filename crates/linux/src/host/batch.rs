@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use api::IfName;
-use ipnet::IpNet;
 use nix::errno::Errno;
 use routerd_core::Step;
 use routerd_core::effective::RouteTarget;
@@ -11,9 +10,7 @@ use routerd_core::observed::Route;
 use routerd_core::plan::Action;
 
 use super::{Host, apply, observe};
-use crate::netlink::route::Mode;
 use crate::netlink::{Error, Refusal, Request, address, link, neighbour, route};
-use crate::sysctl::Promotion;
 
 /// The step that failed, by index, and why.
 type Failure = (usize, String);
@@ -25,7 +22,8 @@ pub(super) fn prefix(steps: &[Step]) -> usize {
             step.action,
             Action::AddAddress { .. }
                 | Action::RemoveAddress { .. }
-                | Action::SetRoute(_)
+                | Action::AddRoute(_)
+                | Action::ReplaceRoute(_)
                 | Action::RemoveRoute(_)
                 | Action::AddProxyNeighbour { .. }
                 | Action::RemoveProxyNeighbour { .. }
@@ -54,32 +52,17 @@ pub(super) fn apply(host: &mut Host, steps: &[Step]) -> Result<(), Failure> {
             }
         }
     }
-    let refusals = {
-        let _kept = keep_secondaries(host, steps).map_err(|reason| (0, reason))?;
-        send(host, &requests, &origins)?
-    };
-    let refused = refusals
-        .into_iter()
-        .filter(|(origin, refusal)| !is_done(&steps[*origin].action, refusal))
-        .collect();
-    replace(host, steps, &mut indices, refused)?;
+    let refusals = host.route.batch(&requests).map_err(|error| {
+        let first = origins.first().copied().unwrap_or(0);
+        (first, error.to_string())
+    })?;
+    let mut ours = OurRoutes::default();
+    for (index, refusal) in refusals {
+        let origin = origins[index];
+        judge(host, &mut ours, &steps[origin].action, &refusal)
+            .map_err(|reason| (origin, reason))?;
+    }
     unbuilt.map_or(Ok(()), Err)
-}
-
-fn send(
-    host: &mut Host,
-    requests: &[Request],
-    origins: &[usize],
-) -> Result<Vec<(usize, Refusal)>, Failure> {
-    let first = origins.first().copied().unwrap_or(0);
-    let refused = host
-        .route
-        .batch(requests)
-        .map_err(|error| (first, error.to_string()))?;
-    Ok(refused
-        .into_iter()
-        .map(|(index, refusal)| (origins[index], refusal))
-        .collect())
 }
 
 /// Interface indices, looked up once.
@@ -100,6 +83,12 @@ impl Indices {
         self.get(ifname)?
             .ok_or_else(|| format!("no such interface: {ifname}"))
     }
+
+    fn of_device(&mut self, route: &Route) -> Result<Option<u32>, String> {
+        device(route)
+            .map(|ifname| self.existing(ifname))
+            .transpose()
+    }
 }
 
 /// The request for a step; none if its interface took what is to be removed with it.
@@ -109,7 +98,8 @@ fn build(indices: &mut Indices, action: &Action) -> Result<Option<Request>, Stri
         Action::RemoveAddress { ifname, net } => indices
             .get(ifname)?
             .map(|index| address::remove(index, *net)),
-        Action::SetRoute(route) => Some(set_route(indices, route, Mode::Create)?),
+        Action::AddRoute(route) => Some(route::add(route, indices.of_device(route)?)),
+        Action::ReplaceRoute(route) => Some(route::replace(route, indices.of_device(route)?)),
         Action::RemoveRoute(route) => match device(route) {
             Some(ifname) => indices
                 .get(ifname)?
@@ -126,11 +116,6 @@ fn build(indices: &mut Indices, action: &Action) -> Result<Option<Request>, Stri
     })
 }
 
-fn set_route(indices: &mut Indices, route: &Route, mode: Mode) -> Result<Request, String> {
-    let index = device(route).map(|ifname| indices.existing(ifname));
-    Ok(route::set(route, index.transpose()?, mode))
-}
-
 fn device(route: &Route) -> Option<&IfName> {
     match &route.target {
         RouteTarget::Unicast { device, .. } => device.as_ref(),
@@ -138,11 +123,19 @@ fn device(route: &Route) -> Option<&IfName> {
     }
 }
 
-/// Whether the refusal means that the step's aim is reached: a crash may have left it half done, or the interface
-/// went away in between.
-fn is_done(action: &Action, refusal: &Refusal) -> bool {
-    match action {
+/// A refusal may mean that the step's aim is reached: a crash left it half done, or the interface went away in
+/// between. Otherwise returns the reason.
+fn judge(
+    host: &mut Host,
+    ours: &mut OurRoutes,
+    action: &Action,
+    refusal: &Refusal,
+) -> Result<(), String> {
+    let done = match action {
         Action::AddAddress { .. } => refusal.errno == Errno::EEXIST,
+        Action::AddRoute(route) if refusal.errno == Errno::EEXIST => ours
+            .contains(host, route)
+            .map_err(|error| error.to_string())?,
         Action::RemoveAddress { .. }
         | Action::RemoveRoute(_)
         | Action::RemoveProxyNeighbour { .. } => matches!(
@@ -150,105 +143,29 @@ fn is_done(action: &Action, refusal: &Refusal) -> bool {
             Errno::EADDRNOTAVAIL | Errno::ESRCH | Errno::ENOENT | Errno::ENODEV | Errno::ENXIO
         ),
         _ => false,
+    };
+    if done {
+        Ok(())
+    } else {
+        Err(refusal.to_string())
     }
-}
-
-/// Replaces routes of ours that stand where a new one was to go. A route of somebody else is never replaced.
-fn replace(
-    host: &mut Host,
-    steps: &[Step],
-    indices: &mut Indices,
-    refused: Vec<(usize, Refusal)>,
-) -> Result<(), Failure> {
-    let mut ours = OurRoutes::default();
-    let mut failures = Vec::new();
-    let mut requests = Vec::new();
-    let mut origins = Vec::new();
-    for (origin, refusal) in refused {
-        let Action::SetRoute(route) = &steps[origin].action else {
-            failures.push((origin, refusal.to_string()));
-            continue;
-        };
-        if refusal.errno != Errno::EEXIST {
-            failures.push((origin, refusal.to_string()));
-            continue;
-        }
-        let standing = ours
-            .standing(host, route)
-            .map_err(|error| (origin, error.to_string()))?;
-        match standing {
-            Some(standing) if standing == route => {}
-            Some(_) => {
-                let request =
-                    set_route(indices, route, Mode::Replace).map_err(|reason| (origin, reason))?;
-                requests.push(request);
-                origins.push(origin);
-            }
-            None => failures.push((origin, "a route of somebody else stands there".to_owned())),
-        }
-    }
-    let again = send(host, &requests, &origins)?;
-    failures.extend(
-        again
-            .into_iter()
-            .map(|(o, refusal)| (o, refusal.to_string())),
-    );
-    failures
-        .into_iter()
-        .min_by_key(|(origin, _)| *origin)
-        .map_or(Ok(()), Err)
 }
 
 /// Our routes by table, read when first needed.
 #[derive(Default)]
-struct OurRoutes(HashMap<u32, Vec<Route>>);
+struct OurRoutes(HashMap<u32, BTreeSet<Route>>);
 
 impl OurRoutes {
-    /// The route of ours with the same table, destination and metric.
-    fn standing(&mut self, host: &mut Host, route: &Route) -> Result<Option<&Route>, Error> {
+    fn contains(&mut self, host: &mut Host, route: &Route) -> Result<bool, Error> {
         let table = route.key.table;
         if !self.0.contains_key(&table) {
             let names = observe::names(&link::dump(&mut host.route)?);
-            let mut routes = route::dump_owned(&mut host.route, &names, table)?;
-            routes.sort_unstable();
-            self.0.insert(table, routes);
+            let routes = route::dump_owned(&mut host.route, &names, table)?;
+            self.0.insert(table, routes.into_iter().collect());
         }
-        let routes = self.0.get(&table).map(Vec::as_slice).unwrap_or_default();
-        let found = routes.binary_search_by(|standing| standing.key.cmp(&route.key));
-        Ok(found.ok().map(|index| &routes[index]))
+        Ok(self
+            .0
+            .get(&table)
+            .is_some_and(|routes| routes.contains(route)))
     }
-}
-
-/// The kernel removes all secondary addresses of a subnet with its primary one unless told to promote them. Theirs
-/// must survive the removal of ours.
-fn keep_secondaries(host: &mut Host, steps: &[Step]) -> Result<Vec<Promotion>, String> {
-    let removed: BTreeSet<(&IfName, IpNet)> = steps
-        .iter()
-        .filter_map(|step| match &step.action {
-            Action::RemoveAddress { ifname, net } => Some((ifname, *net)),
-            _ => None,
-        })
-        .collect();
-    if removed.is_empty() {
-        return Ok(Vec::new());
-    }
-    let names = link::dump(&mut host.route).map(|entries| observe::names(&entries));
-    let addresses = names
-        .and_then(|names| address::dump(&mut host.route, &names, |_| false))
-        .map_err(|error| error.to_string())?;
-    let endangered: BTreeSet<&IfName> = addresses
-        .iter()
-        .filter(|kept| kept.secondary && !removed.contains(&(&kept.ifname, kept.net)))
-        .filter(|kept| {
-            let subnet = (&kept.ifname, kept.net.trunc());
-            removed
-                .iter()
-                .any(|(ifname, net)| (*ifname, net.trunc()) == subnet)
-        })
-        .map(|kept| &kept.ifname)
-        .collect();
-    endangered
-        .into_iter()
-        .map(|ifname| Promotion::on(ifname).map_err(|error| error.to_string()))
-        .collect()
 }

@@ -2,10 +2,7 @@
 
 mod apply;
 mod batch;
-mod key;
 mod observe;
-
-use std::path::PathBuf;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use routerd_core::kernel::{KernelError, StepError};
@@ -14,12 +11,12 @@ use routerd_core::{Kernel, Observed, Step};
 
 use crate::netlink::Socket;
 use crate::nft::Nftables;
+use crate::wireguard::Drivers;
 
 /// The network namespace of the thread that opened it. It must be used from that namespace.
 #[derive(Debug)]
 pub struct Host {
-    /// The program that is started as `PROGRAM tunnel wireguard --interface NAME` for user-space tunnels.
-    tunnel_program: PathBuf,
+    wireguard: Drivers,
     route: Socket,
     nftables: Nftables,
 }
@@ -29,9 +26,9 @@ impl Host {
     ///
     /// # Errors
     /// When the kernel offers no netlink.
-    pub fn open(tunnel_program: PathBuf) -> Result<Self, KernelError> {
+    pub fn open(wireguard: Drivers) -> Result<Self, KernelError> {
         Ok(Self {
-            tunnel_program,
+            wireguard,
             route: Socket::open(NETLINK_ROUTE).map_err(failed("open rtnetlink"))?,
             nftables: Nftables::open().map_err(failed("open nftables"))?,
         })

@@ -9,44 +9,49 @@ use routerd_core::kernel::KernelError;
 use routerd_core::observed::{Features, Query};
 use routerd_core::sysctl::{Sysctl, SysctlKey};
 
-use super::{Host, failed, key};
+use super::{Host, failed};
 use crate::netlink::link::{self, Entry, Names};
 use crate::netlink::{address, neighbour, route};
-use crate::sysctl;
+use crate::{sysctl, wireguard};
 
 pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, KernelError> {
     let entries = link::dump(&mut host.route).map_err(failed("dump links"))?;
     let names: Names = names(&entries);
     let lookups = lookups(host, &names, &entries, query)?;
+    let sysctls = settings(host, &names, &entries)?;
+    let addresses = address::dump(&mut host.route, &names, unmarked_is_ours(&entries))
+        .map_err(failed("dump addresses"))?;
+    let neighbours =
+        neighbour::dump(&mut host.route, &names).map_err(failed("dump proxy neighbours"))?;
+    let links = entries
+        .into_iter()
+        .map(|entry| (entry.name, entry.link))
+        .collect();
     let nftables = host
         .nftables
         .observe()
         .map_err(failed("observe nftables"))?;
-    let (tables, mss) = (nftables.tables.clone(), nftables.mss.clone());
     Ok(Observed {
-        features: Features::default(),
-        addresses: address::dump(&mut host.route, &names, unmarked_is_ours(&entries))
-            .map_err(failed("dump addresses"))?
-            .into_iter()
-            .collect(),
+        features: Features {
+            kernel_wireguard: wireguard::kernel_driver_available(),
+        },
+        addresses: addresses.into_iter().collect(),
         routes: route::dump(&mut host.route, &names).map_err(failed("dump routes"))?,
-        proxy_neighbours: neighbour::dump(&mut host.route, &names)
-            .map_err(failed("dump proxy neighbours"))?
-            .into_iter()
-            .collect(),
-        sysctls: settings(host, &names, &entries)?,
-        tables,
-        mss,
+        proxy_neighbours: neighbours.into_iter().collect(),
+        sysctls,
+        tables: nftables.tables.clone(),
+        mss: nftables.mss.clone(),
+        wireguard: host
+            .wireguard
+            .observe(&links)
+            .map_err(failed("observe WireGuard"))?,
         key_files: query
             .key_files
             .iter()
-            .map(|path| (path.clone(), key::read(path)))
+            .map(|path| (path.clone(), wireguard::inspect(path)))
             .collect(),
         lookups,
-        links: entries
-            .into_iter()
-            .map(|entry| (entry.name, entry.link))
-            .collect(),
+        links,
         ..Observed::default()
     })
 }
@@ -91,17 +96,21 @@ fn settings(
     names: &Names,
     entries: &[Entry],
 ) -> Result<BTreeMap<Sysctl, i32>, KernelError> {
-    let all = sysctl::read_all().map_err(failed("read net.ipv4.conf.all"))?;
+    let shared = sysctl::read_shared().map_err(failed("read net.ipv4.conf"))?;
     let delays = neighbour::proxy_delays(&mut host.route).map_err(failed("dump proxy delays"))?;
-    let mut settings: BTreeMap<Sysctl, i32> = all.into_iter().collect();
+    let mut settings: BTreeMap<Sysctl, i32> = shared.into_iter().collect();
     for entry in entries {
         let of_link = entry.settings.iter();
         settings.extend(of_link.map(|(key, value)| (Sysctl::on(&entry.name, *key), *value)));
     }
     for (index, delay) in delays {
-        if let Some(name) = names.get(&index) {
-            settings.insert(Sysctl::on(name, SysctlKey::ProxyDelay), delay);
-        }
+        let sysctl = match index {
+            None => Some(Sysctl::default_of(SysctlKey::ProxyDelay)),
+            Some(index) => names
+                .get(&index)
+                .map(|name| Sysctl::on(name, SysctlKey::ProxyDelay)),
+        };
+        settings.extend(sysctl.map(|sysctl| (sysctl, delay)));
     }
     Ok(settings)
 }

@@ -80,13 +80,14 @@ fn parse(message: Message<'_>) -> Option<Entry> {
 
 /// Picks ours from the array of all `IPV4_DEVCONF_*` values, which are numbered from 1.
 fn settings(values: &[u8]) -> Vec<(SysctlKey, i32)> {
-    const WANTED: [(SysctlKey, usize); 6] = [
+    const WANTED: [(SysctlKey, usize); 7] = [
         (SysctlKey::Forwarding, 1),
         (SysctlKey::ProxyArp, 3),
         (SysctlKey::SendRedirects, 6),
         (SysctlKey::RpFilter, 8),
         (SysctlKey::ArpAnnounce, 18),
         (SysctlKey::ArpIgnore, 19),
+        (SysctlKey::PromoteSecondaries, 20),
     ];
     WANTED
         .iter()

@@ -59,7 +59,6 @@ impl Request {
         filled
     }
 
-
     /// Length in bytes, padding included.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

@@ -63,21 +63,22 @@ fn fixed(index: u32) -> [u8; FIXED] {
     bytes
 }
 
-/// `net.ipv4.neigh.IF.proxy_delay` by `ifindex`.
+/// `net.ipv4.neigh.IF.proxy_delay` by `ifindex`; without one: that of `default`.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn proxy_delays(socket: &mut Socket) -> Result<Vec<(u32, i32)>, Error> {
+pub fn proxy_delays(socket: &mut Socket) -> Result<Vec<(Option<u32>, i32)>, Error> {
     // `struct ndtmsg`: the family and padding.
     let header = [libc::AF_INET as u8, 0, 0, 0];
     let request = Request::new(libc::RTM_GETNEIGHTBL, 0, &header);
     socket.dump(&request, parse_delay)
 }
 
-fn parse_delay(message: Message<'_>) -> Option<(u32, i32)> {
+fn parse_delay(message: Message<'_>) -> Option<(Option<u32>, i32)> {
     let parameters = Attributes::new(message.attributes(4).find(NDTA_PARMS)?);
-    // Absent: the default for new interfaces.
-    let index = u32_at(parameters.find(NDTPA_IFINDEX)?, 0)?;
+    let index = parameters
+        .find(NDTPA_IFINDEX)
+        .and_then(|value| u32_at(value, 0));
     let milliseconds = u64::from_ne_bytes(*parameters.find(NDTPA_PROXY_DELAY)?.first_chunk()?);
     // The kernel keeps ticks, which need not be multiples of ten milliseconds.
     let units = (milliseconds + MILLISECONDS / 2) / MILLISECONDS;

@@ -94,22 +94,17 @@ fn unicast(attributes: Attributes<'_>, names: &Names) -> Option<RouteTarget> {
     (device.is_some() || gateway.is_some()).then_some(RouteTarget::Unicast { device, gateway })
 }
 
-/// How a route is put in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Refused with EEXIST if there is any route with this table, destination and metric.
-    Create,
-    /// In the place of the route with this table, destination and metric, in one step.
-    Replace,
+/// The request that adds a route as ours, unless there is any with this table, destination and metric; `index` is that
+/// of the target's device.
+pub fn add(route: &Route, index: Option<u32>) -> Request {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    request(libc::RTM_NEWROUTE, flags, route, index)
 }
 
-/// The request that puts in a route as ours; `index` is that of the target's device.
-pub fn set(route: &Route, index: Option<u32>, mode: Mode) -> Request {
-    let flags = match mode {
-        Mode::Create => libc::NLM_F_EXCL,
-        Mode::Replace => libc::NLM_F_REPLACE,
-    };
-    request(libc::RTM_NEWROUTE, flags | libc::NLM_F_CREATE, route, index)
+/// The request that puts a route in the place of the one with this table, destination and metric, in one step.
+pub fn replace(route: &Route, index: Option<u32>) -> Request {
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+    request(libc::RTM_NEWROUTE, flags, route, index)
 }
 
 /// The request that removes a route of ours; the same route of somebody else does not match.
