@@ -63,14 +63,18 @@ pub struct PeerKey {
 }
 
 impl<T: Copy + PartialEq> Changed<T> {
-    /// The record of a change from `from` to `to`, given the one that stands: what routerd itself had set
-    /// is nobody's prior value.
+    /// The record of a change from `from` to `to`, given the one that stands.
     pub(crate) fn follow(recorded: Option<Self>, from: T, to: T) -> Self {
-        let prior = match recorded {
-            Some(changed) if changed.set == from => changed.prior,
-            _ => from,
-        };
-        Self { prior, set: to }
+        match recorded {
+            // On the way back. Until it is there, the record says what is due.
+            Some(changed) if changed.set == from && changed.prior == to => changed,
+            // What routerd itself had set is nobody's prior value.
+            Some(Self { prior, set }) if set == from => Self { prior, set: to },
+            _ => Self {
+                prior: from,
+                set: to,
+            },
+        }
     }
 
     /// The value to go back to, if what stands there now is still ours.

@@ -12,6 +12,7 @@
 pub mod config;
 pub mod doctor;
 pub mod effective;
+mod host;
 pub mod kernel;
 pub mod key;
 pub mod ledger;

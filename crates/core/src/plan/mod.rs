@@ -2,16 +2,30 @@
 //!
 //! A plan is data so specific that execution makes no choices. Planning twice in a row gives an empty
 //! plan.
+//!
+//! `resolve` says what should be there ([`Desired`]), `diff` compares it with what is there, `steps` puts the
+//! result in order, `record` keeps the ledger.
 
+mod desired;
+mod diff;
+mod record;
+mod resolve;
 mod step;
+mod steps;
+mod words;
 
 pub use step::{Action, AllowedIpsChange, PeerChange, PresharedKeyChange, Step, WireGuardChange};
 
-use std::collections::BTreeMap;
+use resolve::resolve;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::plan::{PlanView, Waiting};
 use api::{IfName, MobileAddress};
 
+use crate::effective::{CaptureMethod, RouteTarget};
+use crate::host::Host;
+use crate::key::KeySource;
 use crate::observed::Query;
 use crate::{Effective, Ledger, Observed};
 
@@ -25,7 +39,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan as people read it.
+    /// The plan as people and scripts read it.
     pub fn view(&self) -> PlanView {
         PlanView {
             steps: self.steps.iter().map(Step::line).collect(),
@@ -36,34 +50,77 @@ impl Plan {
 
 /// What has to be observed to plan for this configuration.
 pub fn query(effective: &Effective) -> Query {
-    let _ = effective;
-    Query::default()
+    let mut query = Query::default();
+    for intent in effective.wireguard.values() {
+        if let KeySource::File(path) = &intent.private_key {
+            query.key_files.insert(path.clone());
+        }
+        for peer in intent.peers.values() {
+            query.key_files.extend(peer.preshared_key.clone());
+            query
+                .lookups
+                .extend(peer.endpoint.map(|endpoint| endpoint.ip()));
+        }
+    }
+    query
 }
 
-/// The steps from what is there to what is wanted. An empty [`Effective`] gives back the host as it was.
+/// The steps from what is there to what is wanted. An empty [`Effective`] gives back the host as it was,
+/// but for private key files: they are kept.
 pub fn plan(effective: &Effective, observed: &Observed, ledger: &Ledger) -> Plan {
-    let _ = (effective, observed, ledger);
-    Plan::default()
+    let host = Host::new(observed, ledger);
+    let desired = resolve(effective, &host);
+    Plan {
+        steps: diff::diff(&desired, &host),
+        waiting: desired.waiting,
+    }
 }
 
 /// The ledger as it must stand on disk before `plan` is executed.
 pub fn record(ledger: &Ledger, plan: &Plan, observed: &Observed) -> Ledger {
-    let _ = (plan, observed);
-    ledger.clone()
+    record::record(ledger, plan, observed)
 }
 
 /// The ledger after a plan was executed: entries that were restored are forgotten.
 pub fn settle(ledger: &Ledger, effective: &Effective, observed: &Observed) -> Ledger {
-    let _ = (effective, observed);
-    ledger.clone()
+    let host = Host::new(observed, ledger);
+    let desired = resolve(effective, &host);
+    record::settle(&desired, effective, &host)
 }
 
 /// The captured addresses that this node answers and announces by ARP, by capture interface; the value
-/// says whether to announce it when it becomes active.
+/// says whether to announce it when it becomes active. Only what is delivered is answered for.
 pub fn responders(
     effective: &Effective,
     observed: &Observed,
 ) -> BTreeMap<IfName, BTreeMap<MobileAddress, bool>> {
-    let _ = (effective, observed);
-    BTreeMap::new()
+    let ledger = Ledger::default();
+    let host = Host::new(observed, &ledger);
+    let desired = resolve(effective, &host);
+    let routes = observed.routes.iter();
+    let delivered: BTreeSet<_> = routes
+        .filter_map(|route| match &route.target {
+            RouteTarget::Unicast {
+                device: Some(device),
+                ..
+            } => Some((route.key.destination, device)),
+            _ => None,
+        })
+        .collect();
+    let mut responders: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for (address, intent) in &effective.captures {
+        let CaptureMethod::ProxyArp { gratuitous } = intent.method else {
+            continue;
+        };
+        let Some(&ifname) = desired.captures.get(address) else {
+            continue;
+        };
+        let up = host.link(ifname).is_some_and(|link| link.up);
+        let answered = host.proxy(ifname, address.addr()).is_some();
+        if up && answered && delivered.contains(&(address.host_route(), &intent.tunnel)) {
+            let addresses = responders.entry(ifname.clone()).or_default();
+            addresses.insert(*address, gratuitous);
+        }
+    }
+    responders
 }

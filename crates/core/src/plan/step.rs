@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use api::plan::{Change, PlanLine};
 use api::{IfName, ResourceId};
 use ipnet::IpNet;
 
@@ -19,17 +18,6 @@ pub struct Step {
     pub owner: ResourceId,
     /// What.
     pub action: Action,
-}
-
-impl Step {
-    /// The line that `routerctl plan` shows.
-    pub fn line(&self) -> PlanLine {
-        PlanLine {
-            change: Change::Update,
-            owner: self.owner.clone(),
-            text: format!("{:?}", self.action),
-        }
-    }
 }
 
 /// A change of the host.

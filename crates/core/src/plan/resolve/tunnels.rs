@@ -1,0 +1,247 @@
+//! WireGuard interfaces: driver, keys, peers and MTU.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use api::IfName;
+use ipnet::IpNet;
+
+use crate::Effective;
+use crate::effective::{WireGuardIntent, WireGuardPeerIntent};
+use crate::host::Host;
+use crate::key::{KeySource, PublicKey};
+use crate::observed::{Driver, KeyFile, Link};
+use crate::plan::desired::{Desired, PeerWish, Tunnel};
+
+/// Outer IPv4 header (20), UDP (8), WireGuard's data header and tag (32).
+const OVERHEAD_V4: u32 = 60;
+/// The same behind an IPv6 header (40).
+const OVERHEAD_V6: u32 = 80;
+/// The MTU of a tunnel whose underlay is not known: Ethernet less the larger overhead.
+const DEFAULT_MTU: u32 = 1500 - OVERHEAD_V6;
+/// Every IPv4 host reassembles this much (RFC 791); nothing less is believed.
+const LEAST_MTU_V4: u32 = 576;
+/// An interface with a smaller MTU has no IPv6 (RFC 8200).
+const LEAST_MTU_V6: u32 = 1280;
+
+/// All WireGuard interfaces.
+pub(super) fn resolve_tunnels<'a>(
+    effective: &'a Effective,
+    host: &Host<'a>,
+    desired: &mut Desired<'a>,
+) {
+    for (ifname, intent) in &effective.wireguard {
+        let link = host.link(ifname);
+        if link.is_some_and(|link| !host.is_our_link(ifname, link)) {
+            let reason = format!(
+                "an interface {ifname} that routerd did not make is in the way: rename or remove it"
+            );
+            desired.wait(&intent.owner, reason);
+            let reason = format!("interface {ifname} is not routerd's");
+            desired.stalled.insert(ifname, reason);
+            continue;
+        }
+        let Ok(key) = resolve_key(ifname, intent, host, desired) else {
+            let reason = format!("interface {ifname} has no private key yet");
+            desired.stalled.insert(ifname, reason);
+            continue;
+        };
+        let (mtu, path_mtu) = mtus(effective, ifname, intent, host);
+        let tunnel = Tunnel {
+            intent,
+            driver: driver(ifname, link, host),
+            load_key: key.load,
+            generate_key: key.generate,
+            mtu,
+            path_mtu,
+            peers: resolve_peers(intent, host, desired),
+        };
+        desired.tunnels.insert(ifname, tunnel);
+    }
+}
+
+/// The driver of a tunnel that runs is kept: changing it would cut the tunnel.
+fn driver(ifname: &IfName, link: Option<&Link>, host: &Host<'_>) -> Driver {
+    let running = host.observed.wireguard.get(ifname);
+    match (running, link) {
+        (Some(device), _) => device.driver,
+        (None, Some(link)) if link.kind == "tun" => Driver::UserSpace,
+        (None, Some(_)) => Driver::Kernel,
+        (None, None) if host.observed.features.kernel_wireguard => Driver::Kernel,
+        (None, None) => Driver::UserSpace,
+    }
+}
+
+#[derive(Default)]
+struct Key<'a> {
+    load: Option<&'a KeySource>,
+    generate: bool,
+}
+
+/// The tunnel cannot be made.
+struct NoKey;
+
+/// What has to happen with the private key. A device that runs with a key keeps it when its file is bad or
+/// gone: a new key would cut off every peer that knows the old one.
+fn resolve_key<'a>(
+    ifname: &IfName,
+    intent: &'a WireGuardIntent,
+    host: &Host<'a>,
+    desired: &mut Desired<'a>,
+) -> Result<Key<'a>, NoKey> {
+    let running = host.observed.wireguard.get(ifname);
+    let running = running.and_then(|device| device.public_key);
+    let load = |wanted: PublicKey| Key {
+        load: (running != Some(wanted)).then_some(&intent.private_key),
+        generate: false,
+    };
+    let path = match &intent.private_key {
+        KeySource::Inline(secret) => return Ok(load(secret.public_key())),
+        KeySource::File(path) => path,
+    };
+    let problem = match (host.observed.key_files.get(path), running) {
+        (Some(KeyFile::Present(public)), _) => return Ok(load(*public)),
+        (Some(KeyFile::Absent), None) => {
+            return Ok(Key {
+                load: Some(&intent.private_key),
+                generate: true,
+            });
+        }
+        (Some(KeyFile::Absent), Some(_)) => format!(
+            "private key file {0} is gone; the tunnel runs on with its key: wg show {ifname} private-key > {0}",
+            path.display()
+        ),
+        (Some(KeyFile::Bad(reason)), _) => {
+            format!("private key file {}: {reason}", path.display())
+        }
+        (None, _) => format!("private key file {} was not looked at", path.display()),
+    };
+    desired.wait(&intent.owner, problem);
+    running.map(|_| Key::default()).ok_or(NoKey)
+}
+
+fn resolve_peers<'a>(
+    intent: &'a WireGuardIntent,
+    host: &Host<'a>,
+    desired: &mut Desired<'a>,
+) -> BTreeMap<PublicKey, PeerWish> {
+    let mut peers = BTreeMap::new();
+    let mut taken: BTreeSet<IpNet> = BTreeSet::new();
+    for (public_key, peer) in &intent.peers {
+        let preshared_key = match preshared_key(peer, host) {
+            Ok(key) => key,
+            Err(reason) => {
+                desired.wait(&peer.owner, reason);
+                continue;
+            }
+        };
+        let mut allowed_ips = BTreeSet::new();
+        for net in peer.allowed_ips.iter().map(IpNet::trunc) {
+            // A prefix has one peer in WireGuard. Given to two it would change sides with every plan.
+            if taken.insert(net) || allowed_ips.contains(&net) {
+                allowed_ips.insert(net);
+            } else {
+                desired.wait(
+                    &peer.owner,
+                    format!("{net} is allowed to another peer already"),
+                );
+            }
+        }
+        let wish = PeerWish {
+            preshared_key,
+            allowed_ips,
+            endpoint: peer.endpoint,
+            persistent_keepalive: peer.persistent_keepalive.unwrap_or(0),
+        };
+        peers.insert(*public_key, wish);
+    }
+    peers
+}
+
+fn preshared_key(
+    peer: &WireGuardPeerIntent,
+    host: &Host<'_>,
+) -> Result<Option<(std::path::PathBuf, PublicKey)>, String> {
+    let Some(path) = &peer.preshared_key else {
+        return Ok(None);
+    };
+    let problem = match host.observed.key_files.get(path) {
+        Some(KeyFile::Present(print)) => return Ok(Some((path.clone(), *print))),
+        Some(KeyFile::Absent) => "does not exist",
+        Some(KeyFile::Bad(reason)) => reason,
+        None => "was not looked at",
+    };
+    Err(format!("preshared key file {}: {problem}", path.display()))
+}
+
+/// The MTU of the interface, and what really fits through it.
+fn mtus(
+    effective: &Effective,
+    ifname: &IfName,
+    intent: &WireGuardIntent,
+    host: &Host<'_>,
+) -> (u32, u32) {
+    let underlay = underlay_path_mtu(ifname, intent, host);
+    let fits = match underlay {
+        Underlay::Known(mtu) => Some(mtu.max(LEAST_MTU_V4)),
+        Underlay::NoEndpoint | Underlay::NoRoute | Underlay::Loop => None,
+    };
+    let own = effective
+        .addresses
+        .keys()
+        .filter(|(name, _)| name == ifname);
+    let has_ipv6 = own.into_iter().any(|(_, net)| matches!(net, IpNet::V6(_)));
+    // While there is no way to the peer the MTU stays as it is: an uplink that flaps must not make the
+    // tunnel's MTU flap.
+    let keep = matches!(underlay, Underlay::NoRoute | Underlay::Loop);
+    let present = host.link(ifname).filter(|link| keep && link.up);
+    let present = present.map(|link| link.mtu);
+    let mtu = intent.mtu.unwrap_or_else(|| {
+        let mtu = fits.or(present).unwrap_or(DEFAULT_MTU);
+        if has_ipv6 { mtu.max(LEAST_MTU_V6) } else { mtu }
+    });
+    (mtu, fits.map_or(mtu, |fits| fits.min(mtu)))
+}
+
+/// What is known about the way to the peers of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Underlay {
+    /// The least path MTU to any peer, less WireGuard's overhead.
+    Known(u32),
+    /// All peers call us.
+    NoEndpoint,
+    /// The kernel has no route to any peer.
+    NoRoute,
+    /// The only route to a peer leads into the tunnel itself.
+    Loop,
+}
+
+/// The path MTU inside a tunnel as its underlay allows it.
+pub(crate) fn underlay_path_mtu(
+    ifname: &IfName,
+    intent: &WireGuardIntent,
+    host: &Host<'_>,
+) -> Underlay {
+    let endpoints: Vec<_> = intent.peers.values().filter_map(|p| p.endpoint).collect();
+    let lookups = &host.observed.lookups;
+    let routed = endpoints
+        .iter()
+        .filter_map(|e| Some((e, lookups.get(&e.ip())?)));
+    let (looped, outside): (Vec<_>, Vec<_>) = routed.partition(|(_, way)| way.device == *ifname);
+    let inside = outside
+        .iter()
+        .map(|(e, way)| way.mtu.saturating_sub(overhead(**e)));
+    match inside.min() {
+        Some(least) => Underlay::Known(least),
+        None if endpoints.is_empty() => Underlay::NoEndpoint,
+        None if looped.is_empty() => Underlay::NoRoute,
+        None => Underlay::Loop,
+    }
+}
+
+fn overhead(endpoint: SocketAddr) -> u32 {
+    match endpoint.ip() {
+        IpAddr::V4(_) => OVERHEAD_V4,
+        IpAddr::V6(_) => OVERHEAD_V6,
+    }
+}
