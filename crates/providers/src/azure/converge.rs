@@ -1,0 +1,95 @@
+//! Read, change under `If-Match`, read back — until the resource is as wanted.
+//!
+//! Every change of a verb goes through here. The reading back is the next round's reading: a round that finds
+//! the resource as wanted ends the work. What a lost answer, a race or a failed operation left behind is thus
+//! found out, never guessed.
+
+use api::action::ErrorClass;
+use serde_json::Value;
+
+use super::Cloud;
+use super::arm::Written;
+use super::id::ArmId;
+use super::resource::Resource;
+use crate::fault::Fault;
+
+/// When the attempt is given up: after this many lost races, or a quarter as many writes without effect.
+const PATIENCE: u32 = 16;
+/// What a write that was carried out, or may have been, uses up of it.
+const WRITE: u32 = 4;
+
+/// What a resource still lacks.
+pub(super) enum Step {
+    /// Nothing.
+    Done,
+    /// This representation.
+    Put(Value),
+    /// Its removal.
+    Delete,
+}
+
+/// A resource that is as wanted.
+pub(super) struct Converged {
+    /// What is there now.
+    pub(super) after: Option<Resource>,
+    /// Whether we changed it, as far as can be known.
+    pub(super) changed: bool,
+}
+
+impl Cloud<'_> {
+    /// Brings a resource into the shape that `decide` wants.
+    ///
+    /// # Errors
+    /// What `decide` refuses, what Azure refuses, or the last failure when the tries or the time are used up.
+    pub(super) fn converge(
+        &self,
+        id: &ArmId,
+        decide: impl Fn(Option<&Resource>) -> Result<Step, Fault>,
+    ) -> Result<Converged, Fault> {
+        let mut changed = false;
+        let mut last = None;
+        let mut spent = 0;
+        while spent < PATIENCE {
+            let now = self.arm.settled(id)?;
+            let etag = now.as_ref().and_then(Resource::etag);
+            let written = match mend(decide(now.as_ref())?, now.as_ref()) {
+                Step::Done => {
+                    return Ok(Converged {
+                        after: now,
+                        changed,
+                    });
+                }
+                Step::Put(body) => self.arm.put(id, body, etag)?,
+                Step::Delete => self.arm.delete(id, etag)?,
+            };
+            changed |= !matches!(written, Written::Raced(_));
+            spent += if matches!(written, Written::Raced(_)) {
+                1
+            } else {
+                WRITE
+            };
+            last = written.fault();
+            if last.is_some() {
+                let pause = self.arm.client.backoff(spent);
+                self.arm
+                    .client
+                    .pause(pause, &format!("another try on {id}"))?;
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            Fault::new(
+                ErrorClass::Conflict,
+                format!("{id} was written and is still not as wanted"),
+            )
+            .hint("somebody else keeps changing it")
+        }))
+    }
+}
+
+/// A resource whose last operation failed is not in place even if it reads so: it is written once more.
+fn mend(step: Step, now: Option<&Resource>) -> Step {
+    match (step, now) {
+        (Step::Done, Some(resource)) if resource.is_failed() => Step::Put(resource.for_put()),
+        (step, _) => step,
+    }
+}
