@@ -39,6 +39,10 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("routerd", &["routerd-api", "routerd-core", "routerd-linux"]),
     ("routerctl", &["routerd-api", "routerd-core"]),
     ("routerd-lab", &["routerd-api", "routerd-linux"]),
+    (
+        "routerd-bench",
+        &["routerd-api", "routerd-core", "routerd-linux"],
+    ),
     ("xtask", &[]),
 ];
 
