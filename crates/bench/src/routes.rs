@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use api::ResourceId;
 use linux::Host;
+use linux::wireguard::Drivers;
 use routerd_core::effective::{RouteKey, RouteTarget};
 use routerd_core::observed::{Query, Route};
 use routerd_core::plan::Action;
@@ -37,16 +38,14 @@ fn compare(count: u32) -> Result<Vec<Row>> {
         .collect();
     let add: Vec<Step> = routes
         .iter()
-        .map(|a| step(*a, Action::SetRoute))
+        .map(|a| step(*a, Action::AddRoute))
         .collect::<Result<_>>()?;
     let delete: Vec<Step> = routes
         .iter()
         .map(|a| step(*a, Action::RemoveRoute))
         .collect::<Result<_>>()?;
     let (add_file, delete_file) = (batch_file("add", &routes)?, batch_file("del", &routes)?);
-    let mut host = Host {
-        tunnel_program: PathBuf::from("/nonexistent"),
-    };
+    let mut host = Host::open(Drivers::new("/nonexistent"))?;
     let mut rates: [Vec<f64>; 4] = Default::default();
     for _ in 0..3 {
         rates[0].push(rate(count, || Ok(host.apply(&add)?))?);
