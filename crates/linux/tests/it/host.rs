@@ -63,8 +63,9 @@ fn via_device(device: &str) -> RouteTarget {
     }
 }
 
-/// `lan` with 10.0.0.1/24 and its peer.
-const LAN: &str = "ip link add lan type veth peer name far; ip link set lan up; ip link set far up; \
+/// `lan` with 10.0.0.1/24 and its peer; without link-local addresses, which appear when they please.
+const LAN: &str = "ip link add lan type veth peer name far; ip link set lan addrgenmode none; \
+     ip link set far addrgenmode none; ip link set lan up; ip link set far up; \
      ip addr add 10.0.0.1/24 dev lan";
 
 #[test]
