@@ -39,7 +39,7 @@ pub fn dump(socket: &mut Socket) -> Result<Vec<Entry>, Error> {
 }
 
 /// A link whose name is not UTF-8 or holds control characters is not seen: it cannot be configured either.
-fn parse(message: Message<'_>) -> Option<Entry> {
+pub(crate) fn parse(message: Message<'_>) -> Option<Entry> {
     let fixed = message.fixed::<FIXED>()?;
     let hardware = u16_at(fixed, 2)?;
     let attributes = message.attributes(FIXED);

@@ -6,6 +6,7 @@
 pub mod address;
 mod batch;
 pub mod link;
+mod listen;
 mod message;
 pub mod neighbour;
 pub mod route;
@@ -17,6 +18,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
+pub(crate) use listen::Listener;
 pub use message::{Attributes, Message, Request};
 pub(crate) use message::{Messages, ipv4, ipv6, text, u16_at, u32_at};
 

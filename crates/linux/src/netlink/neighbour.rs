@@ -19,27 +19,35 @@ const NDTPA_PROXY_DELAY: u16 = 13;
 /// Milliseconds in one unit of `proxy_delay` (USER_HZ is 100 on every architecture that matters).
 const MILLISECONDS: u64 = 10;
 
-/// The request that lists all IPv4 proxy neighbours.
-pub(crate) fn dump_request() -> Request {
-    Request::new(libc::RTM_GETNEIGH, 0, &fixed(0))
-}
-
 /// All IPv4 proxy neighbours that stand on an interface.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn dump(socket: &mut Socket, names: &Names) -> Result<Vec<ProxyNeighbour>, Error> {
-    socket.dump(&dump_request(), |message| parse(message, names))
+    socket.dump(&dump_request(), |message| {
+        let (index, address) = key(message)?;
+        let protocol = message.attributes(FIXED).find(NDA_PROTOCOL);
+        Some(ProxyNeighbour {
+            ifname: names.get(&index)?.clone(),
+            address,
+            owned: protocol.and_then(<[u8]>::first) == Some(&OWNER_PROTOCOL),
+        })
+    })
 }
 
-fn parse(message: Message<'_>, names: &Names) -> Option<ProxyNeighbour> {
-    let fixed = message.fixed::<FIXED>()?;
-    let attributes = message.attributes(FIXED);
-    Some(ProxyNeighbour {
-        ifname: names.get(&u32_at(fixed, 4)?)?.clone(),
-        address: ipv4(attributes.find(NDA_DST)?)?,
-        owned: attributes.find(NDA_PROTOCOL).and_then(<[u8]>::first) == Some(&OWNER_PROTOCOL),
-    })
+/// Interface and address of all IPv4 proxy neighbours, in the kernel's order.
+pub(crate) fn dump_keys(socket: &mut Socket) -> Result<Vec<(u32, Ipv4Addr)>, Error> {
+    socket.dump(&dump_request(), key)
+}
+
+fn dump_request() -> Request {
+    Request::new(libc::RTM_GETNEIGH, 0, &fixed(0))
+}
+
+fn key(message: Message<'_>) -> Option<(u32, Ipv4Addr)> {
+    let index = u32_at(message.fixed::<FIXED>()?, 4)?;
+    let address = message.attributes(FIXED).find(NDA_DST)?;
+    Some((index, ipv4(address)?))
 }
 
 /// The request that adds a proxy neighbour as ours.

@@ -1,0 +1,55 @@
+//! What the kernel does not announce.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use nix::poll::PollTimeout;
+
+use crate::netlink::{Error, Socket, neighbour};
+
+/// The shortest time between two looks.
+pub(super) const FASTEST: Duration = Duration::from_millis(100);
+/// A look may take this part of the time between two.
+const SHARE: u32 = 50;
+
+/// Compares the proxy neighbours with those of the last look.
+#[derive(Debug)]
+pub(super) struct ProxyPoll {
+    socket: Socket,
+    seen: Vec<(u32, Ipv4Addr)>,
+    due: Instant,
+}
+
+impl ProxyPoll {
+    pub(super) fn open() -> Result<Self, Error> {
+        let mut poll = Self {
+            socket: Socket::open(NETLINK_ROUTE)?,
+            seen: Vec::new(),
+            due: Instant::now(),
+        };
+        poll.changed()?;
+        Ok(poll)
+    }
+
+    /// How long until the next look.
+    pub(super) fn timeout(&self) -> PollTimeout {
+        let left = self.due.saturating_duration_since(Instant::now());
+        // Rounded up: poll in whole milliseconds must not return just before the time.
+        let milliseconds = left.as_micros().div_ceil(1000);
+        PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
+    }
+
+    /// Looks, if it is time.
+    pub(super) fn changed(&mut self) -> Result<bool, Error> {
+        let start = Instant::now();
+        if start < self.due {
+            return Ok(false);
+        }
+        let now = neighbour::dump_keys(&mut self.socket)?;
+        self.due = start + FASTEST.max(start.elapsed() * SHARE);
+        let changed = now != self.seen;
+        self.seen = now;
+        Ok(changed)
+    }
+}
