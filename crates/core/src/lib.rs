@@ -12,6 +12,8 @@
 pub mod config;
 pub mod doctor;
 pub mod effective;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
 mod host;
 pub mod kernel;
 pub mod key;
@@ -20,6 +22,8 @@ pub mod observed;
 pub mod plan;
 pub mod status;
 pub mod sysctl;
+#[cfg(test)]
+mod testing;
 
 pub use effective::Effective;
 pub use kernel::Kernel;

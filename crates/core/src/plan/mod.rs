@@ -12,6 +12,8 @@ mod record;
 mod resolve;
 mod step;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use step::{Action, AllowedIpsChange, PeerChange, PresharedKeyChange, Step, WireGuardChange};

@@ -32,19 +32,21 @@ pub(super) fn resolve_tunnels<'a>(
 ) {
     for (ifname, intent) in &effective.wireguard {
         let link = host.link(ifname);
-        if link.is_some_and(|link| !host.is_our_link(ifname, link)) {
-            let reason = format!(
-                "an interface {ifname} that routerd did not make is in the way: rename or remove it"
-            );
-            desired.wait(&intent.owner, reason);
-            let reason = format!("interface {ifname} is not routerd's");
-            desired.stalled.insert(ifname, reason);
-            continue;
-        }
-        let Ok(key) = resolve_key(ifname, intent, host, desired) else {
-            let reason = format!("interface {ifname} has no private key yet");
-            desired.stalled.insert(ifname, reason);
-            continue;
+        let foreign = link.is_some_and(|link| !host.is_our_link(ifname, link));
+        let key = if foreign {
+            Err(format!(
+                "interface {ifname} was not made by routerd: rename it or remove it"
+            ))
+        } else {
+            resolve_key(ifname, intent, host, desired)
+        };
+        let key = match key {
+            Ok(key) => key,
+            Err(reason) => {
+                desired.wait(&intent.owner, &*reason);
+                desired.stalled.insert(ifname, reason);
+                continue;
+            }
         };
         let (mtu, path_mtu) = mtus(effective, ifname, intent, host);
         let tunnel = Tunnel {
@@ -78,17 +80,14 @@ struct Key<'a> {
     generate: bool,
 }
 
-/// The tunnel cannot be made.
-struct NoKey;
-
-/// What has to happen with the private key. A device that runs with a key keeps it when its file is bad or
+/// What has to happen with the private key, or why the tunnel cannot be made. A device that runs with a key keeps it when its file is bad or
 /// gone: a new key would cut off every peer that knows the old one.
 fn resolve_key<'a>(
     ifname: &IfName,
     intent: &'a WireGuardIntent,
     host: &Host<'a>,
     desired: &mut Desired<'a>,
-) -> Result<Key<'a>, NoKey> {
+) -> Result<Key<'a>, String> {
     let running = host.observed.wireguard.get(ifname);
     let running = running.and_then(|device| device.public_key);
     let load = |wanted: PublicKey| Key {
@@ -116,8 +115,11 @@ fn resolve_key<'a>(
         }
         (None, _) => format!("private key file {} was not looked at", path.display()),
     };
+    if running.is_none() {
+        return Err(problem);
+    }
     desired.wait(&intent.owner, problem);
-    running.map(|_| Key::default()).ok_or(NoKey)
+    Ok(Key::default())
 }
 
 fn resolve_peers<'a>(

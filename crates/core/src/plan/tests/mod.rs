@@ -1,0 +1,3 @@
+//! Plans against the host in memory.
+
+mod cases;
