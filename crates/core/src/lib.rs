@@ -17,6 +17,7 @@ pub mod fake;
 mod host;
 pub mod kernel;
 pub mod key;
+pub(crate) mod kinds;
 pub mod ledger;
 pub mod observed;
 pub mod plan;

@@ -1,0 +1,154 @@
+//! From files to [`Effective`], with everything that is wrong with them.
+//!
+//! ```text
+//! text ── yaml ──► tree ── document ──► resources ── check (shape) ──► sound specifications
+//!      ── references ──► names that exist ── kinds ──► draft ── rules ──► Effective
+//! ```
+//!
+//! No stage stops at its first error, and a resource that was refused still exists for those that name it: one
+//! mistake is one diagnostic, and all mistakes come at once.
+
+pub(crate) mod check;
+pub(crate) mod document;
+pub(crate) mod draft;
+mod references;
+mod rules;
+pub(crate) mod shape;
+pub(crate) mod sink;
+mod suggest;
+pub(crate) mod tree;
+mod yaml;
+
+use std::collections::BTreeMap;
+
+use api::control::Config;
+use api::{Diagnostic, ResourceId};
+
+use self::check::{Check, Mention, Path};
+use self::document::{Finder, Written};
+use self::draft::{Draft, Resource};
+use self::references::Names;
+use self::shape::Shape;
+use self::sink::Sink;
+use crate::Effective;
+use crate::effective::Declared;
+use crate::kinds::KINDS;
+
+/// What reading a configuration gave.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The result; absent if any diagnostic is an error.
+    pub effective: Option<Effective>,
+    /// Everything found, in order of place.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How many resources were read.
+    pub resources: usize,
+}
+
+/// Parses, checks and compiles a whole configuration.
+pub fn load(config: &Config) -> Loaded {
+    let mut sink = Sink::new(&config.files);
+    let mut documents = Vec::new();
+    for (file, source) in config.files.iter().enumerate() {
+        documents.extend(yaml::read(file, &source.text, &mut sink));
+    }
+    let incomplete = sink.errors() > 0;
+    let mut finder = Finder::new(&mut sink);
+    documents.into_iter().for_each(|node| finder.document(node));
+    let mut written = finder.finish();
+    refuse_duplicates(&mut written, &mut sink);
+
+    let shapes: Vec<Shape> = KINDS.iter().map(|kind| (kind.shape)()).collect();
+    let mut mentions = Vec::new();
+    for resource in &mut written {
+        check_form(resource, &shapes, &mut mentions, &mut sink);
+    }
+    let names = Names::of(&written, incomplete);
+    let used = references::resolve(&mentions, &names, &mut sink);
+
+    let mut draft = compile(&written, &shapes, &mut sink);
+    rules::apply(&mut draft, &used, &mut sink);
+    Loaded {
+        resources: written.len(),
+        effective: (sink.errors() == 0).then_some(draft.effective),
+        diagnostics: sink.finish(),
+    }
+}
+
+fn refuse_duplicates(written: &mut [Written], sink: &mut Sink<'_>) {
+    let mut first = BTreeMap::<ResourceId, tree::Mark>::new();
+    for resource in written {
+        if let Some(mark) = first.get(&resource.id) {
+            let message = format!("there are two resources {}", resource.id);
+            let found = Diagnostic::error("duplicate-resource", message)
+                .about(&resource.id)
+                .hint(format!("the first one stands at {}", sink.refer(*mark)));
+            sink.push(resource.mark, found);
+            resource.sound = false;
+        } else {
+            first.insert(resource.id.clone(), resource.mark);
+        }
+    }
+}
+
+fn check_form(
+    resource: &mut Written,
+    shapes: &[Shape],
+    mentions: &mut Vec<Mention>,
+    sink: &mut Sink<'_>,
+) {
+    let Some(kind) = resource.kind else { return };
+    let subject = resource.id.to_string();
+    let mut check = Check {
+        subject: &subject,
+        sink,
+        mentions,
+        failed: false,
+    };
+    check.value(
+        Path::Top("spec"),
+        &resource.spec,
+        resource.spec_mark,
+        &shapes[kind],
+    );
+    resource.sound &= !check.failed;
+}
+
+/// Compiles all sound resources, kind by kind.
+fn compile(written: &[Written], shapes: &[Shape], sink: &mut Sink<'_>) -> Draft {
+    let mut draft = Draft::default();
+    let broken = written.iter().filter(|resource| !resource.sound);
+    draft
+        .broken
+        .extend(broken.map(|resource| resource.id.clone()));
+    let mut by_kind: Vec<Vec<&Written>> = KINDS.iter().map(|_| Vec::new()).collect();
+    for resource in written.iter().filter(|resource| resource.sound) {
+        if let Some(kind) = resource.kind {
+            by_kind[kind].push(resource);
+        }
+    }
+    for ((kind, shape), resources) in KINDS.iter().zip(shapes).zip(by_kind) {
+        for written in resources {
+            let json = written.spec.to_json();
+            let declared = Declared {
+                api_version: format!("{}/{}", kind.group, crate::kinds::VERSION),
+                spec: shape.redact(&json),
+                place: Some(sink.place(written.mark)),
+            };
+            draft
+                .effective
+                .resources
+                .insert(written.id.clone(), declared);
+            let resource = Resource {
+                id: written.id.clone(),
+                mark: written.mark,
+                spec: &written.spec,
+            };
+            if let Err(error) = (kind.compile)(json, &resource, &mut draft, sink) {
+                let found = Diagnostic::error("bad-spec", error.to_string());
+                resource.report(sink, "", found);
+            }
+        }
+    }
+    draft
+}

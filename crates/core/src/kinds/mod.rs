@@ -1,0 +1,112 @@
+//! The kinds of resources. A kind is one file here and its line in [`KINDS`].
+//!
+//! A kind owns its specification (the Rust type is the published format), its own rules, and what it becomes
+//! in [`crate::Effective`]. Rules between kinds are in [`crate::config`].
+
+pub(crate) mod field;
+
+mod address_mobility_domain;
+mod cloud_provider_profile;
+mod hybrid_route;
+mod interface;
+mod ipv4_route;
+mod ipv4_static_address;
+mod overlay_peer;
+mod remote_address_claim;
+mod wireguard_interface;
+mod wireguard_peer;
+
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::config::draft::{Draft, Resource};
+use crate::config::shape::{Shape, schema_of};
+use crate::config::sink::Sink;
+
+/// The metric of claims, and of hybrid routes unless told otherwise.
+pub(crate) const OVERLAY_METRIC: u32 = 120;
+
+/// The API version that this software speaks, without its group.
+pub(crate) const VERSION: &str = "v1alpha1";
+
+/// A kind of resource: the specification as a type.
+pub(crate) trait Kind: DeserializeOwned + JsonSchema {
+    /// `kind:`.
+    const NAME: &'static str;
+    /// `apiVersion:` without the version.
+    const GROUP: &'static str;
+    /// A specification that loads, for the reference documents.
+    const EXAMPLE: &'static str;
+
+    /// Checks what the form alone cannot say and adds what the resource asks for.
+    fn compile(self, resource: &Resource<'_>, draft: &mut Draft, sink: &mut Sink<'_>);
+}
+
+/// A kind as data.
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) group: &'static str,
+    pub(crate) example: &'static str,
+    pub(crate) schema: fn() -> Schema,
+    pub(crate) shape: fn() -> Shape,
+    pub(crate) compile:
+        fn(Json, &Resource<'_>, &mut Draft, &mut Sink<'_>) -> Result<(), serde_json::Error>,
+}
+
+const fn entry<K: Kind>() -> Entry {
+    Entry {
+        name: K::NAME,
+        group: K::GROUP,
+        example: K::EXAMPLE,
+        schema: schema_of::<K>,
+        shape: Shape::of::<K>,
+        compile: |spec, resource, draft, sink| {
+            let spec: K = serde_json::from_value(spec)?;
+            spec.compile(resource, draft, sink);
+            Ok(())
+        },
+    }
+}
+
+/// Every kind, in the order of compilation: a kind stands below those whose work it looks up.
+pub(crate) const KINDS: &[Entry] = &[
+    entry::<interface::Interface>(),
+    entry::<wireguard_interface::WireGuardInterface>(),
+    entry::<wireguard_peer::WireGuardPeer>(),
+    entry::<ipv4_static_address::IPv4StaticAddress>(),
+    entry::<cloud_provider_profile::CloudProviderProfile>(),
+    entry::<overlay_peer::OverlayPeer>(),
+    entry::<address_mobility_domain::AddressMobilityDomain>(),
+    entry::<remote_address_claim::RemoteAddressClaim>(),
+    entry::<hybrid_route::HybridRoute>(),
+    entry::<ipv4_route::IPv4Route>(),
+];
+
+/// Kinds of the published format that this version does not offer.
+pub(crate) const PLANNED: &[&str] = &[
+    "BFD",
+    "BGPDynamicPeer",
+    "BGPPeer",
+    "BGPRouter",
+    "ControlAPI",
+    "DynamicConfigPart",
+    "DynamicConfigSource",
+    "DynamicOverridePolicy",
+    "EventGroup",
+    "EventPeer",
+    "EventSubscription",
+    "FederationSLO",
+    "MobilityPool",
+    "Plugin",
+    "ProviderActionPolicy",
+    "SAMEnrollmentClaim",
+    "SAMEnrollmentClient",
+    "SAMEnrollmentPolicy",
+    "SAMNodeSet",
+    "SAMPeerGroup",
+    "SAMRRSet",
+    "SAMTransportProfile",
+    "TunnelInterface",
+    "WebConsole",
+];

@@ -1,0 +1,202 @@
+//! `OverlayPeer`: the way to another site.
+
+use std::net::Ipv4Addr;
+
+use api::{Diagnostic, IfName};
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Kind;
+use super::field::{KERNEL_INTERFACE, OverlayAddress, Reference, ResourceName, Side, Text};
+use crate::config::draft::{Draft, Path, Resource};
+use crate::config::sink::Sink;
+use crate::effective::AddressIntent;
+
+/// Another site, and the tunnel to it. `role` and `nodeID` describe this node, `remote` the other one.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct OverlayPeer {
+    /// The side that this node stands on.
+    role: Option<Side>,
+    /// The name of this node in the overlay.
+    #[serde(rename = "nodeID")]
+    node_id: Option<Text<ResourceName>>,
+    /// What carries the packets.
+    underlay: Underlay,
+    /// The node at the other site.
+    remote: Option<Remote>,
+    /// What happens to packets that do not fit.
+    #[serde(rename = "pathMTU")]
+    path_mtu: Option<PathMtu>,
+}
+
+/// What carries packets to another site.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Underlay {
+    /// The kind of path.
+    #[serde(rename = "type")]
+    underlay: UnderlayType,
+    /// The tunnel device: a WireGuardInterface, or the kernel's name of an interface.
+    #[schemars(extend("x-reference" = ["WireGuardInterface", "Interface", KERNEL_INTERFACE]))]
+    interface: Text<Reference>,
+    /// The address of this node on that device, used as source of its own packets. On a WireGuardInterface that does not
+    /// hold it, routerd adds it as a `/32`.
+    address: Option<Text<OverlayAddress>>,
+}
+
+/// A kind of path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(extend("x-planned" = {
+    "ipip": "use `wireguard`, or `route` over a tunnel that exists already",
+    "gre": "use `wireguard`, or `route` over a tunnel that exists already",
+    "fou": "use `wireguard`, or `route` over a tunnel that exists already",
+    "gue": "use `wireguard`, or `route` over a tunnel that exists already",
+}))]
+enum UnderlayType {
+    /// A WireGuard tunnel: encrypted, and every packet's source is checked against the peer's allowed IPs.
+    Wireguard,
+    /// Plain routing to `remote.address`, over a network or a tunnel that exists without routerd.
+    Route,
+}
+
+/// The node at the other site.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Remote {
+    /// Its name in the overlay; where an interface has several peers, the WireGuardPeer of this name is meant.
+    #[serde(rename = "nodeID")]
+    node_id: Option<Text<ResourceName>>,
+    /// Its address in the overlay. With `wireguard` it is reachable through the tunnel; with `route` it is the gateway.
+    address: Option<Text<OverlayAddress>>,
+}
+
+/// What happens to packets that do not fit through the tunnel.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PathMtu {
+    /// Fragment IPv4 packets even if they forbid it. Only `false` is available in this version.
+    #[serde(default, rename = "forceFragmentIPv4")]
+    force_fragment: bool,
+}
+
+impl Kind for OverlayPeer {
+    const NAME: &'static str = "OverlayPeer";
+    const GROUP: &'static str = "hybrid.routerd.net";
+    const EXAMPLE: &'static str = "\
+role: cloud
+nodeID: cloud-router
+underlay:
+  type: wireguard
+  interface: wg-hybrid
+remote:
+  nodeID: onprem-router
+  address: 10.255.0.2
+";
+
+    fn compile(self, resource: &Resource<'_>, draft: &mut Draft, sink: &mut Sink<'_>) {
+        if self.path_mtu.is_some_and(|mtu| mtu.force_fragment) {
+            let message = "`spec.pathMTU.forceFragmentIPv4: true` is not available in this version of routerd";
+            let found = Diagnostic::error("not-available", message)
+                .hint("remove it: senders are told the path MTU by ICMP, and TCP is clamped");
+            resource.report(sink, "pathMTU.forceFragmentIPv4", found);
+        }
+        let remote_node = self
+            .remote
+            .as_ref()
+            .and_then(|remote| remote.node_id.as_ref());
+        let remote_address = self
+            .remote
+            .as_ref()
+            .and_then(|remote| remote.address.as_ref());
+        let remote_address = remote_address.map(|address| address.0.0);
+        if let (Some(own), Some(remote)) = (&self.node_id, remote_node)
+            && own == remote
+        {
+            let message = format!("`{}` is both this node and the remote one", own.0.0);
+            let found = Diagnostic::error("peer-is-self", message)
+                .hint("`nodeID` names this node, `remote.nodeID` the other one");
+            resource.report(sink, "remote.nodeID", found);
+        }
+        let Some(device) = draft.device(&self.underlay.interface) else {
+            draft.broken.insert(resource.id.clone());
+            return;
+        };
+        let declared = draft.declared(&self.underlay.interface);
+        let wireguard = declared.is_some_and(|device| device.wireguard);
+        let source = self.underlay.address.map(|address| address.0.0);
+        let gateway = match self.underlay.underlay {
+            UnderlayType::Wireguard => {
+                if !wireguard {
+                    undeclared_tunnel(resource, &device, sink);
+                }
+                None
+            }
+            UnderlayType::Route => {
+                check_route(resource, &device, wireguard, remote_address, sink);
+                remote_address
+            }
+        };
+        if let Some(source) = source.filter(|_| wireguard) {
+            hold(resource, &device, source, draft);
+        }
+        let names = remote_node.map(|name| name.0.0.clone());
+        let path = Path {
+            id: resource.id.clone(),
+            mark: resource.mark,
+            role: self.role,
+            device,
+            gateway,
+            source,
+            peer_names: names
+                .into_iter()
+                .chain([resource.id.name.clone()])
+                .collect(),
+            remote_address,
+        };
+        draft.paths.insert(resource.id.name.clone(), path);
+    }
+}
+
+fn undeclared_tunnel(resource: &Resource<'_>, device: &IfName, sink: &mut Sink<'_>) {
+    let message = format!(
+        "{device} is no WireGuardInterface of this configuration: its peers and allowed IPs are not checked"
+    );
+    let found = Diagnostic::warning("tunnel-not-declared", message)
+        .hint("declare it as a WireGuardInterface, or see that its allowed IPs hold all that is delivered");
+    resource.report(sink, "underlay.interface", found);
+}
+
+fn check_route(
+    resource: &Resource<'_>,
+    device: &IfName,
+    wireguard: bool,
+    gateway: Option<Ipv4Addr>,
+    sink: &mut Sink<'_>,
+) {
+    if wireguard {
+        let message = format!("{device} is a WireGuardInterface, and the type says `route`");
+        let found = Diagnostic::error("underlay-mismatch", message).hint("write `type: wireguard`");
+        resource.report(sink, "underlay.type", found);
+    } else if gateway.is_none() {
+        let message = format!("without a gateway {device} has to be a point-to-point device");
+        let found = Diagnostic::warning("route-without-gateway", message)
+            .hint("set `remote.address` to the router's address on that network");
+        resource.report(sink, "underlay.interface", found);
+    }
+}
+
+/// Gives the tunnel the node's overlay address unless it has it already.
+fn hold(resource: &Resource<'_>, device: &IfName, address: Ipv4Addr, draft: &mut Draft) {
+    let held = |(ifname, net): &(IfName, IpNet)| ifname == device && net.addr() == address;
+    if !draft.effective.addresses.keys().any(held) {
+        let owner = resource.id.clone();
+        let key = (device.clone(), IpNet::new_assert(address.into(), 32));
+        draft
+            .effective
+            .addresses
+            .insert(key, AddressIntent { owner });
+    }
+}
