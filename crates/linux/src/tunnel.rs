@@ -1,2 +1,233 @@
-//! The user-space WireGuard process.
+//! The user-space WireGuard process: one device, its TUN queue, its UDP sockets, its configuration socket.
+//!
+//! Protocol state, handshake and cryptography are `boringtun::noise`; the way of the packets around them is
+//! ours. The process is detached from whoever started it and outlives it; the TUN device is persistent and
+//! outlives the process.
+
+mod allowed_ips;
+mod checksum;
+mod device;
+mod handshake;
+mod inbound;
+mod join;
+mod mmsg;
+mod outbound;
+mod outbox;
+mod peer;
+mod server;
+mod split;
+mod tun;
 pub(crate) mod uapi;
+mod udp;
+mod vnet;
+
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use api::IfName;
+
+use device::Device;
+use handshake::Message;
+use server::Server;
+use tun::Tun;
+use udp::{Socket, Udp};
+
+/// What a process prints on standard output once its configuration socket stands.
+pub(crate) const READY: &str = "ready";
+
+/// How often time alone makes something happen: the protocol counts in seconds.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The device; it is made if it is not there.
+    pub interface: IfName,
+    /// Where its configuration socket is to stand.
+    pub uapi_dir: PathBuf,
+    /// Stay a child of the caller. Otherwise a process in a session of its own goes on, and the call returns.
+    pub foreground: bool,
+}
+
+/// Runs a device. Prints `ready` on standard output and closes it once the configuration socket stands, or
+/// prints why it cannot.
+///
+/// In the foreground this returns when the device is deleted, and never otherwise. Must be called before
+/// the process has other threads.
+///
+/// # Errors
+/// When the device or one of its sockets cannot be made.
+pub fn run(options: &Options) -> io::Result<()> {
+    if !options.foreground {
+        return detach();
+    }
+    let started = start(options);
+    announce(&started)?;
+    let (shared, server) = started?;
+    carry(&shared, server)
+}
+
+/// Starts this program again with the same arguments, in the foreground of a new session, and leaves it to
+/// init.
+fn detach() -> io::Result<()> {
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0(arguments.next().unwrap_or_else(|| "routerd".into()))
+        .args(arguments)
+        .arg("--foreground")
+        .current_dir("/")
+        .stdin(Stdio::null());
+    command.spawn().map(drop)
+}
+
+/// The device and what configures it.
+struct Shared {
+    device: Arc<Device>,
+    handshakes: SyncSender<Message>,
+}
+
+impl Shared {
+    /// Applies a request; new sockets get threads that receive from them.
+    fn set(&self, request: uapi::SetDevice) -> io::Result<()> {
+        if let Some(port) = request.listen_port {
+            self.listen(port)?;
+        }
+        self.device.set(request)
+    }
+
+    fn listen(&self, port: u16) -> io::Result<()> {
+        for socket in self.device.udp.listen(port)? {
+            let device = Arc::clone(&self.device);
+            let handshakes = self.handshakes.clone();
+            essential("inbound", move || receive(&device, &socket, &handshakes))?;
+        }
+        Ok(())
+    }
+}
+
+fn receive(
+    device: &Device,
+    socket: &Arc<Socket>,
+    handshakes: &SyncSender<Message>,
+) -> io::Result<()> {
+    inbound::run(device, socket, handshakes)
+}
+
+fn start(options: &Options) -> io::Result<(Arc<Shared>, Server)> {
+    harden()?;
+    let tun = Tun::open(&options.interface)?;
+    let device = Arc::new(Device::new(tun, Udp::new())?);
+    let (handshakes, messages) = sync_channel(handshake::BACKLOG);
+    let shared = Arc::new(Shared {
+        device: Arc::clone(&device),
+        handshakes,
+    });
+    shared.listen(0)?;
+    let path = crate::wireguard::socket_path(&options.uapi_dir, &options.interface);
+    let server = Server::bind(&path)?;
+    {
+        let device = Arc::clone(&device);
+        essential("handshake", move || {
+            handshake::run(&device, &messages);
+            Ok(())
+        })?;
+    }
+    essential("timers", move || tick(&device))?;
+    Ok((shared, server))
+}
+
+/// Keys in memory are nobody else's business, and a thread that panics takes the process with it: a new one
+/// finds the device as this one leaves it.
+fn harden() -> io::Result<()> {
+    nix::sys::prctl::set_dumpable(false)?;
+    // A process that is started from a shell is not to end with it; one that leads a session already may.
+    let _ = nix::unistd::setsid();
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+    Ok(())
+}
+
+/// Tells whoever started us how it went, and lets go of him.
+fn announce<T>(started: &io::Result<T>) -> io::Result<()> {
+    let word = match started {
+        Ok(_) => READY.to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let mut stdout = io::stdout();
+    // He may have gone already, which is no reason to end.
+    let _ = writeln!(stdout, "{word}").and_then(|()| stdout.flush());
+    let null = std::fs::File::options().write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdout(null)?;
+    Ok(())
+}
+
+/// Works until the device is deleted.
+fn carry(shared: &Arc<Shared>, server: Server) -> io::Result<()> {
+    let path = server.path().to_owned();
+    {
+        let shared = Arc::clone(shared);
+        essential("uapi-accept", move || server.run(&shared))?;
+    }
+    let ended = outbound::run(&shared.device);
+    leave(&path, ended)
+}
+
+/// A deleted device shows as a descriptor in a bad state.
+fn leave(path: &Path, ended: io::Result<()>) -> io::Result<()> {
+    Server::remove(path);
+    match ended {
+        Err(error) if error.raw_os_error() != Some(libc::EBADFD) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A thread without which the process is of no use.
+fn essential(
+    name: &'static str,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
+    let run = move || {
+        if let Err(error) = work() {
+            // The device that is gone is noticed, and orderly ended for, by the thread that reads from it.
+            if error.raw_os_error() != Some(libc::EBADFD) {
+                tracing::error!(thread = name, %error, "cannot go on");
+                std::process::abort();
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)?;
+    Ok(())
+}
+
+/// What is due by time, for every peer.
+fn tick(device: &Device) -> io::Result<()> {
+    let mut dst = [0; peer::HANDSHAKE_SPACE];
+    loop {
+        std::thread::sleep(TICK);
+        let tables = device.tables();
+        if let Some(identity) = tables.identity() {
+            identity.gate.reset_count();
+        } else {
+            continue;
+        }
+        for peer in tables.peers() {
+            let mut state = peer.lock();
+            let due = state.tick(&mut dst);
+            if let (Some(length), Some(endpoint)) = (due, state.endpoint) {
+                drop(state);
+                device.udp.send(&dst[..length], endpoint);
+            }
+        }
+    }
+}

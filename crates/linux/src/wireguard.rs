@@ -22,6 +22,7 @@ use routerd_core::key::{KeySource, PublicKey, SecretKey};
 use routerd_core::observed::{Driver, Link, WireGuardDevice};
 use routerd_core::plan::{PeerChange, PresharedKeyChange, WireGuardChange};
 
+pub(crate) use key_file::random;
 pub use key_file::{KeyFileError, generate, inspect, read};
 
 /// Where configuration sockets stand, by the cross-platform convention that `wg` follows.

@@ -67,7 +67,7 @@ pub fn generate(path: &Path) -> Result<PublicKey, KeyFileError> {
 }
 
 /// Bytes from the kernel's generator.
-pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     match getrandom::fill(&mut bytes) {
         Ok(()) => Ok(bytes),

@@ -14,13 +14,10 @@ use routerd_core::plan::PeerChange;
 use super::pid::Process;
 use super::socket::Connection;
 use super::{Resolved, WireGuardError, process_error, socket_path};
-use crate::tunnel::uapi;
+use crate::tunnel::{READY, uapi};
 
 /// How long a new process may take until its socket stands.
 const START_LIMIT: Duration = Duration::from_secs(5);
-
-/// What a started process prints once its socket stands.
-pub(crate) const READY: &str = "ready";
 
 /// Reads a device; absent if nobody answers.
 pub(super) fn observe(path: &Path) -> Option<WireGuardDevice> {

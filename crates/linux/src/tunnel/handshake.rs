@@ -1,0 +1,107 @@
+//! Handshakes, on a thread of their own: each costs as much as a hundred packets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use boringtun::noise::handshake::parse_handshake_anon;
+use boringtun::noise::{Packet, TunnResult};
+use routerd_core::key::PublicKey;
+
+use super::device::{Device, Tables};
+use super::peer::{HANDSHAKE_SPACE, Opened, Peer};
+
+/// Messages that wait at most; beyond that they are dropped.
+pub(super) const BACKLOG: usize = 1024;
+
+/// The largest message that is not data.
+const MAX_MESSAGE: usize = HANDSHAKE_SPACE;
+
+/// Room for a packet that waited for its session, encrypted.
+const MAX_WAITING: usize = 65_536;
+
+/// A message that is not data.
+pub(super) struct Message {
+    from: SocketAddr,
+    length: usize,
+    bytes: [u8; MAX_MESSAGE],
+}
+
+impl Message {
+    /// Copies a message; of one that is too long for any handshake only so much that it stays too long.
+    pub(super) fn new(from: SocketAddr, message: &[u8]) -> Self {
+        let mut bytes = [0; MAX_MESSAGE];
+        let kept = message.len().min(MAX_MESSAGE);
+        bytes[..kept].copy_from_slice(&message[..kept]);
+        Self {
+            from,
+            length: message.len(),
+            bytes,
+        }
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.length)
+    }
+}
+
+/// Works until nobody sends messages any more.
+pub(super) fn run(device: &Device, messages: &Receiver<Message>) {
+    let mut dst = vec![0; MAX_WAITING];
+    while let Ok(message) = messages.recv() {
+        if let Some(bytes) = message.bytes() {
+            process(device, message.from, bytes, &mut dst);
+        }
+    }
+}
+
+fn process(device: &Device, from: SocketAddr, bytes: &[u8], dst: &mut [u8]) {
+    let tables = device.tables();
+    let Some(peer) = sender(&tables, device, from, bytes, dst) else {
+        return;
+    };
+    drop(tables);
+    let mut state = peer.lock();
+    // The receiver index tells sessions of one peer apart; an initiation has none, and is for the latest.
+    let index = state.index_of(bytes);
+    match state.open(index, from, bytes, dst) {
+        Opened::Answer(answer) => device.udp.send(answer, from),
+        Opened::Refused => {
+            tracing::debug!(peer = %peer.key, %from, "handshake message refused");
+            return;
+        }
+        Opened::Nothing | Opened::Packet(..) => {}
+    }
+    while let Some(length) = state.unwait(dst) {
+        device.udp.send(&dst[..length], from);
+    }
+}
+
+/// Who sent a message, if it passes the gate; one that has to prove its address is told so.
+fn sender(
+    tables: &Tables,
+    device: &Device,
+    from: SocketAddr,
+    bytes: &[u8],
+    dst: &mut [u8],
+) -> Option<Arc<Peer>> {
+    let identity = tables.identity()?;
+    let packet = match identity.gate.verify_packet(Some(from.ip()), bytes, dst) {
+        Ok(packet) => packet,
+        Err(TunnResult::WriteToNetwork(cookie)) => {
+            device.udp.send(cookie, from);
+            return None;
+        }
+        Err(_) => return None,
+    };
+    let peer = match &packet {
+        Packet::HandshakeInit(init) => {
+            let half = parse_handshake_anon(&identity.secret, &identity.public, init).ok()?;
+            tables.peer(&PublicKey(half.peer_static_public))
+        }
+        Packet::HandshakeResponse(response) => tables.by_receiver(response.receiver_idx),
+        Packet::PacketCookieReply(reply) => tables.by_receiver(reply.receiver_idx),
+        Packet::PacketData(_) => None,
+    };
+    peer.map(Arc::clone)
+}
