@@ -8,7 +8,8 @@
 //! | `POST /v1/teardown` | – | [`ApplyReport`] |
 //! | `GET /v1/status` | – | [`DaemonStatus`] |
 //! | `GET /v1/resources` | – | list of [`Resource`] |
-//! | `GET /v1/doctor/{area}` | – | [`crate::doctor::Report`] |
+//! | `GET /v1/events` | – | list of [`Event`], newest first |
+//! | `GET /v1/doctor`, `GET /v1/doctor/{area}` | – | [`crate::doctor::Report`] |
 //!
 //! A refused request answers 4xx or 5xx with [`Failure`].
 
@@ -102,15 +103,56 @@ pub struct DaemonStatus {
     pub uptime_seconds: u64,
     /// The generation in force, if any was ever verified.
     pub generation: Option<u64>,
+    /// When it was verified, in milliseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<i64>,
     /// Whether the host matches that generation right now.
     pub in_sync: bool,
+    /// How many changes the host is away from it.
+    pub pending_changes: usize,
     /// How often drift was repaired since start.
     pub repairs: u64,
     /// The last error of the reconcile loop, until it succeeds again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// The configuration file that the daemon was started with, compared with what is in force.
+    pub config_file: ConfigFile,
     /// All resources.
     pub resources: Vec<ResourceStatus>,
+}
+
+/// A configuration file and how it relates to the generation in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigFile {
+    /// Where.
+    pub path: String,
+    /// How it relates.
+    pub state: ConfigFileState,
+}
+
+/// How a file relates to the generation in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConfigFileState {
+    /// It is what is in force.
+    InForce,
+    /// Something else is in force; `routerctl apply` brings it in.
+    Differs,
+    /// There is no such file.
+    Absent,
+    /// It cannot be read.
+    Unreadable,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Milliseconds since the epoch.
+    pub at: i64,
+    /// `applied`, `reverted`, `torn-down`, `repaired`, `started`.
+    pub kind: String,
+    /// What, in one line.
+    pub text: String,
 }
 
 /// A resource with its specification and status.
@@ -126,4 +168,6 @@ pub struct Resource {
     pub spec: serde_json::Value,
     /// What became of it.
     pub status: ResourceStatus,
+    /// What it is on the host, in the words of a plan.
+    pub objects: Vec<String>,
 }

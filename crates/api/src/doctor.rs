@@ -118,3 +118,13 @@ impl Report {
         Self { summary, checks }
     }
 }
+
+impl fmt::Display for Report {
+    /// The summary line, then one line a check.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.summary)?;
+        self.checks
+            .iter()
+            .try_for_each(|check| writeln!(f, "{check}"))
+    }
+}

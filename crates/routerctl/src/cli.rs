@@ -1,0 +1,140 @@
+//! The command line itself. `docs/reference/cli.md` is made from it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use api::control::{DEFAULT_CONFIG, DEFAULT_SOCKET};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Plans, applies and inspects the configuration of this node.
+///
+/// Exit status: 0 ok, 1 failed, 2 invalid input, 3 changes pending (`plan`).
+#[derive(Debug, Parser)]
+#[command(name = "routerctl", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Control socket of the daemon
+    #[arg(long, global = true, value_name = "SOCKET", env = "ROUTERD_SOCKET", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Check a configuration without a daemon and without looking at the host
+    Validate(Validate),
+    /// Show what applying a configuration would change; exit status 3 if anything
+    Plan(Plan),
+    /// Put a configuration into force: verified, or taken back
+    Apply(Apply),
+    /// List resources and what became of them
+    Get(Get),
+    /// Show everything about one resource
+    Describe(Describe),
+    /// Show the daemon and all resources on one screen
+    Status(Show),
+    /// Show what happened of late, newest first
+    Events(Show),
+    /// Say what is wrong on this host and how to fix it; exit status 1 on a failure
+    Doctor(Doctor),
+    /// Give the host back as it was before routerd, and forget the configuration
+    Teardown(Show),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Show the versions of this program and of the daemon
+    Version(Show),
+    /// Run whole sites in network namespaces (needs `routerd-lab` beside this program)
+    #[command(disable_help_flag = true)]
+    Lab {
+        /// Arguments of the lab; `routerctl lab --help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub(crate) struct Files {
+    /// Configuration: a file, a directory with *.yaml, or - for standard input; may be repeated
+    #[arg(short, long = "file", value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Show {
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    /// Compare the host with what is in force instead of with a file
+    #[arg(long, conflicts_with = "files")]
+    pub(crate) in_force: bool,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) files: Files,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Get {
+    /// Kind of resource, in any case, plural or shortened; all kinds without it
+    pub(crate) kind: Option<String>,
+    /// Name of one resource
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Describe {
+    /// KIND/NAME, or KIND followed by NAME
+    pub(crate) resource: String,
+    /// Name, if the first argument is only the kind
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Area to check: hybrid, host or runtime; all without it
+    pub(crate) area: Option<String>,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}

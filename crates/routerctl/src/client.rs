@@ -1,0 +1,115 @@
+//! HTTP/1.1 over the daemon's Unix socket, one connection a request.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{fmt, io};
+
+use api::control::Failure as Refusal;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::failure::Failure;
+
+/// Longer than the daemon's own limit, so that its word is heard.
+const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// A way to the daemon.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// The daemon behind a socket; nothing is opened yet.
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Asks for something.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.ask(&Method::GET, path, Bytes::new())
+    }
+
+    /// Hands something over.
+    pub(crate) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(protocol(path))?;
+        self.ask(&Method::POST, path, body.into())
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(protocol(path))?;
+        let answer = async { tokio::time::timeout(TIMEOUT, self.send(method, path, body)).await };
+        let (status, body) = runtime.block_on(answer).map_err(protocol(path))??;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(protocol(path));
+        }
+        let refusal: Refusal = serde_json::from_slice(&body).map_err(|_| Failure::Protocol {
+            request: path.to_owned(),
+            reason: format!("answered {status}"),
+        })?;
+        Err(Failure::Refused(refusal))
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| self.unreachable(source))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(protocol(path))?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "routerd")
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .map_err(protocol(path))?;
+        let response = sender.send_request(request).await.map_err(protocol(path))?;
+        let status = response.status();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(protocol(path))?;
+        Ok((status, body.to_bytes()))
+    }
+
+    fn unreachable(&self, source: io::Error) -> Failure {
+        Failure::Unreachable {
+            socket: self.socket.clone(),
+            source,
+        }
+    }
+}
+
+fn protocol<E: fmt::Display>(request: &str) -> impl FnOnce(E) -> Failure {
+    let request = request.to_owned();
+    move |error| Failure::Protocol {
+        request,
+        reason: error.to_string(),
+    }
+}

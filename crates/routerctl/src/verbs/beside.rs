@@ -1,0 +1,44 @@
+//! Programs of the same installation.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::de::DeserializeOwned;
+
+use crate::failure::Failure;
+
+/// A program in this one's own directory, else wherever the system finds it.
+pub(super) fn command(name: &str) -> Result<Command, Failure> {
+    let program = std::env::current_exe()
+        .ok()
+        .map(|this| this.with_file_name(name))
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| PathBuf::from(name));
+    Ok(Command::new(program))
+}
+
+/// Runs a command that prints JSON, whatever its exit status; what it says on standard error is heard.
+pub(super) fn json<T: DeserializeOwned>(command: &mut Command) -> Result<T, Failure> {
+    let output = command
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .map_err(failed(command))?;
+    serde_json::from_slice(&output.stdout).map_err(|error| Failure::Protocol {
+        request: words(command),
+        reason: format!("{}, {error}", output.status),
+    })
+}
+
+/// Why a command could not be started.
+pub(super) fn failed(command: &Command) -> impl FnOnce(std::io::Error) -> Failure + use<> {
+    let program = PathBuf::from(command.get_program());
+    move |source| Failure::Program { program, source }
+}
+
+fn words(command: &Command) -> String {
+    let arguments = command.get_args().map(OsString::from);
+    let words = std::iter::once(command.get_program().to_owned()).chain(arguments);
+    let words: Vec<String> = words.map(|w| w.to_string_lossy().into_owned()).collect();
+    words.join(" ")
+}

@@ -1,0 +1,102 @@
+//! The daemon's command line.
+
+use std::path::PathBuf;
+
+use api::IfName;
+use api::control::{DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE_FILE};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps this host as its configuration says.
+#[derive(Debug, Parser)]
+#[command(name = "routerd", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon
+    ///
+    /// Boots from the last generation that was verified on this host. SIGTERM and SIGINT stop it and leave
+    /// everything forwarding as it is; SIGHUP looks at the whole host at once.
+    Serve(Serve),
+    /// Check this host without the daemon
+    ///
+    /// What `routerctl doctor` runs when the daemon does not answer. Reads the state file, changes nothing.
+    Doctor(Doctor),
+    /// Run a tunnel in user space (started by the daemon where the kernel has no driver)
+    Tunnel {
+        /// What kind of tunnel.
+        #[command(subcommand)]
+        kind: TunnelKind,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Configuration to apply if no generation was ever applied on this host
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) state: StateFile,
+    /// Control socket to listen on [default: routerd.sock in the runtime directory]
+    #[arg(long, value_name = "SOCKET", env = "ROUTERD_SOCKET")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Directory for the socket and the lock; one daemon each
+    #[arg(long, value_name = "DIR", default_value = default_runtime_dir())]
+    pub(crate) runtime_dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StateFile {
+    /// Database with generations and what was changed on this host
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_STATE_FILE)]
+    pub(crate) state_file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Area to check; all without it
+    pub(crate) area: Option<String>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) state: StateFile,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TunnelKind {
+    /// WireGuard, configured through its standard socket
+    Wireguard {
+        /// Interface to make
+        #[arg(long, value_name = "NAME")]
+        interface: IfName,
+    },
+}
+
+/// The folder of the default socket.
+fn default_runtime_dir() -> &'static str {
+    DEFAULT_SOCKET
+        .rsplit_once('/')
+        .map_or("/", |(folder, _)| folder)
+}
+
+impl Serve {
+    /// Where to listen.
+    pub(crate) fn socket(&self) -> PathBuf {
+        let inside = || self.runtime_dir.join("routerd.sock");
+        self.socket.clone().unwrap_or_else(inside)
+    }
+}

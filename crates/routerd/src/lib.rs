@@ -1,0 +1,46 @@
+//! The daemon of routerd: one reconcile loop, the store, the control socket.
+//!
+//! It connects what `routerd_core` decides with what `linux` does and decides nothing that `routerd_core`
+//! could. It may die at any moment: the kernel forwards on, tunnels run in processes of their own, and what
+//! was changed is in the store before the change.
+
+pub mod cli;
+mod control;
+mod doctor;
+mod engine;
+mod instance;
+mod serve;
+mod store;
+mod systemd;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command, TunnelKind};
+
+/// Runs the program that the command line asks for.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(options) => serve::serve(&options).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(options) => doctor::doctor(&options),
+        Command::Tunnel {
+            kind: TunnelKind::Wireguard { interface },
+        } => {
+            serve::log_to_stderr();
+            linux::tunnel::run(&interface)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `routerd serve`: puts the parts together and ends them in order.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, Result, anyhow, bail};
+use linux::Host;
+use linux::wireguard::Drivers;
+use routerd_core::Kernel;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::Serve;
+use crate::control::{self, Control};
+use crate::engine::{self, Captures, Engine, Message, Outbox};
+use crate::instance::Instance;
+use crate::store::Store;
+use crate::systemd;
+use crate::view::{OpenKernel, View};
+
+/// Threads that may look at the host for clients at the same time.
+const READERS: usize = 4;
+
+/// Runs until a signal asks for the end.
+pub(crate) fn serve(options: &Serve) -> Result<()> {
+    log_to_stderr();
+    let _instance = Instance::claim(&options.runtime_dir)?;
+    let (outbox, inbox) = engine::channel();
+    let wake = outbox.clone();
+    linux::watch::watch(move |why| wake.kernel(why)).context("watch the kernel")?;
+    let captures: Arc<Mutex<dyn Captures>> = Arc::new(Mutex::new(linux::arp::Responder::default()));
+    let open = open_host()?;
+    let kernel = open()?;
+    let config = options.config.clone();
+    let state_file = options.state.state_file.clone();
+    let view = View::new(open, Arc::clone(&captures), config.clone(), state_file);
+    let view = Arc::new(view);
+    let store = Store::open(&options.state.state_file)?;
+    let engine = Engine::new(kernel, captures, store, Arc::clone(&view), Engine::PATIENCE)?;
+    let socket = options.socket();
+    let listener = control::bind(&socket)?;
+    let (looping, ended) = start_loop(engine, inbox, config)?;
+    let control = Control::new(view, outbox.clone());
+    let served = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(READERS)
+        .build()
+        .context("start the control API")?
+        .block_on(until_signal(listener, control, &outbox, ended));
+    // First no new clients, then the change that is under way, then the end.
+    let _ = std::fs::remove_file(&socket);
+    let _ = outbox.request(Message::Stop);
+    looping
+        .join()
+        .map_err(|_| anyhow!("the reconcile loop panicked"))??;
+    served
+}
+
+/// Journald adds time and level of its own; colours are for terminals.
+pub(crate) fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("ROUTERD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    if std::io::stderr().is_terminal() {
+        log.init();
+    } else {
+        log.with_ansi(false).without_time().init();
+    }
+}
+
+/// The kernel of this namespace. Tunnel processes are made from this very program.
+pub(crate) fn open_host() -> Result<Box<OpenKernel>> {
+    let drivers = Drivers::new(std::env::current_exe().context("find this program")?);
+    Ok(Box::new(move || {
+        let host = Host::open(drivers.clone())?;
+        Ok(Box::new(host) as Box<dyn Kernel + Send>)
+    }))
+}
+
+type Looping = (JoinHandle<Result<()>>, oneshot::Receiver<()>);
+
+/// The reconcile loop on a thread of its own; the receiver hears when it ends, however it ends.
+fn start_loop(mut engine: Engine, inbox: engine::Inbox, config: PathBuf) -> Result<Looping> {
+    let (alive, ended) = oneshot::channel();
+    let looping = thread::Builder::new()
+        .name("reconcile".to_owned())
+        .spawn(move || {
+            let _alive = alive;
+            engine.boot(&config).context("boot")?;
+            if let Err(error) = systemd::ready() {
+                tracing::warn!("tell systemd: {error}");
+            }
+            engine::run(engine, &inbox);
+            Ok(())
+        })
+        .context("start the reconcile loop")?;
+    Ok((looping, ended))
+}
+
+async fn until_signal(
+    listener: std::os::unix::net::UnixListener,
+    control: Control,
+    outbox: &Outbox,
+    mut ended: oneshot::Receiver<()>,
+) -> Result<()> {
+    let listener = tokio::net::UnixListener::from_std(listener).context("listen")?;
+    let listen = |kind| -> Result<Signal> { signal(kind).context("listen for signals") };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    tracing::info!(
+        pid = std::process::id(),
+        "routerd {}",
+        env!("CARGO_PKG_VERSION")
+    );
+    let serving = control::serve(listener, control.router());
+    tokio::pin!(serving);
+    loop {
+        tokio::select! {
+            () = &mut serving => bail!("the control API ended"),
+            _ = &mut ended => bail!("the reconcile loop ended"),
+            _ = hangup.recv() => outbox.wake("hangup"),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tracing::info!("stopping; what is in place goes on forwarding");
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! What the daemon tells others: the state that the engine publishes, and looks at the host that change
+//! nothing and never hold up a repair.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
+
+use api::control::{
+    Config, ConfigFile, ConfigFileState, DaemonStatus, Event, PlanReport, Resource, SourceFile,
+    Validation,
+};
+use api::doctor::Report;
+use api::status::ResourceStatus;
+use api::{Diagnostic, ResourceId};
+use routerd_core::kernel::KernelError;
+use routerd_core::{Effective, Kernel, Ledger, Observed, Plan, config, plan};
+use serde_json::json;
+
+use crate::engine::Captures;
+use crate::store::{Removals, Store, StoreError, digest};
+
+/// Areas of doctor.
+const AREAS: [&str; 3] = ["hybrid", "host", "runtime"];
+/// How many events are shown.
+const EVENTS: u32 = 100;
+
+/// Makes a way to look at the host.
+pub(crate) type OpenKernel = dyn Fn() -> Result<Box<dyn Kernel + Send>, KernelError> + Send + Sync;
+
+/// What the engine publishes after every pass that changed any of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    /// The generation in force; absent before the first apply.
+    pub(crate) generation: Option<u64>,
+    /// Its digest.
+    pub(crate) digest: String,
+    /// When it was verified, in milliseconds since the epoch.
+    pub(crate) since: i64,
+    /// What it asks for.
+    pub(crate) effective: Arc<Effective>,
+    /// What was changed on the host.
+    pub(crate) ledger: Arc<Ledger>,
+    /// Captured addresses taken off the operating system.
+    pub(crate) removals: Removals,
+    /// Passes that repaired something.
+    pub(crate) repairs: u64,
+    /// Why the last pass failed.
+    pub(crate) last_error: Option<String>,
+}
+
+/// Reads on behalf of clients.
+pub(crate) struct View {
+    snapshot: RwLock<Arc<Snapshot>>,
+    kernel: Box<OpenKernel>,
+    captures: Arc<Mutex<dyn Captures>>,
+    config_file: PathBuf,
+    state_file: PathBuf,
+    started: Instant,
+}
+
+impl View {
+    pub(crate) fn new(
+        kernel: Box<OpenKernel>,
+        captures: Arc<Mutex<dyn Captures>>,
+        config_file: PathBuf,
+        state_file: PathBuf,
+    ) -> Self {
+        Self {
+            snapshot: RwLock::default(),
+            kernel,
+            captures,
+            config_file,
+            state_file,
+            started: Instant::now(),
+        }
+    }
+
+    /// Replaces what clients see.
+    pub(crate) fn publish(&self, snapshot: Snapshot) {
+        let mut slot = self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *slot = Arc::new(snapshot);
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What validation says.
+    pub(crate) fn validate(config: &Config) -> Validation {
+        let loaded = config::load(config);
+        Validation {
+            diagnostics: loaded.diagnostics,
+            resources: loaded.resources,
+        }
+    }
+
+    /// The plan for a configuration, or for the one in force.
+    pub(crate) fn plan(&self, config: Option<&Config>) -> Result<PlanReport, ReadError> {
+        let snapshot = self.snapshot();
+        let (effective, diagnostics) = match config {
+            Some(config) => {
+                let loaded = config::load(config);
+                let effective = loaded
+                    .effective
+                    .ok_or_else(|| ReadError::Invalid(loaded.diagnostics.clone()))?;
+                (Arc::new(effective), loaded.diagnostics)
+            }
+            None => (Arc::clone(&snapshot.effective), Vec::new()),
+        };
+        let (_, plan) = self.look(&effective, &snapshot.ledger, plan::query(&effective))?;
+        Ok(PlanReport {
+            diagnostics,
+            plan: plan.view(),
+        })
+    }
+
+    /// The daemon at a glance.
+    pub(crate) fn status(&self) -> Result<DaemonStatus, ReadError> {
+        let snapshot = self.snapshot();
+        let effective = &snapshot.effective;
+        let (observed, plan) = self.look(effective, &snapshot.ledger, plan::query(effective))?;
+        Ok(DaemonStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            generation: snapshot.generation,
+            verified_at: snapshot.generation.map(|_| snapshot.since),
+            in_sync: snapshot.generation.is_some()
+                && plan.steps.is_empty()
+                && snapshot.last_error.is_none(),
+            pending_changes: plan.steps.len(),
+            repairs: snapshot.repairs,
+            last_error: snapshot.last_error.clone(),
+            config_file: self.config_file(&snapshot),
+            resources: statuses(&snapshot, &observed, &plan),
+        })
+    }
+
+    /// All resources in force.
+    pub(crate) fn resources(&self) -> Result<Vec<Resource>, ReadError> {
+        let snapshot = self.snapshot();
+        let effective = &snapshot.effective;
+        let (observed, plan) = self.look(effective, &snapshot.ledger, plan::query(effective))?;
+        let resources = statuses(&snapshot, &observed, &plan)
+            .into_iter()
+            .filter_map(|status| {
+                let declared = effective.resources.get(&status.id)?;
+                Some(Resource {
+                    api_version: declared.api_version.clone(),
+                    id: status.id.clone(),
+                    spec: declared.spec.clone(),
+                    status,
+                    objects: Vec::new(),
+                })
+            });
+        Ok(resources.collect())
+    }
+
+    /// What happened of late, newest first.
+    pub(crate) fn events(&self) -> Result<Vec<Event>, ReadError> {
+        Ok(Store::open_to_read(&self.state_file)?.events(EVENTS)?)
+    }
+
+    /// Checks of one area, or of all.
+    pub(crate) fn doctor(&self, area: Option<&str>) -> Result<Report, ReadError> {
+        if let Some(area) = area.filter(|area| !AREAS.contains(area)) {
+            return Err(ReadError::UnknownArea(area.to_owned()));
+        }
+        let snapshot = self.snapshot();
+        let effective = &snapshot.effective;
+        let query = routerd_core::doctor::query(effective);
+        let (observed, plan) = self.look(effective, &snapshot.ledger, query)?;
+        Ok(routerd_core::doctor::doctor(
+            area, effective, &observed, &plan,
+        ))
+    }
+
+    fn look(
+        &self,
+        effective: &Effective,
+        ledger: &Ledger,
+        query: routerd_core::observed::Query,
+    ) -> Result<(Observed, Plan), ReadError> {
+        let mut observed = (self.kernel)()?.observe(&query)?;
+        observed.arp_conflicts = lock(&self.captures).conflicts();
+        let plan = plan::plan(effective, &observed, ledger);
+        Ok((observed, plan))
+    }
+
+    fn config_file(&self, snapshot: &Snapshot) -> ConfigFile {
+        let name = self.config_file.display().to_string();
+        let state = match std::fs::read_to_string(&self.config_file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => ConfigFileState::Absent,
+            Err(_) => ConfigFileState::Unreadable,
+            Ok(text) => {
+                let name = name.clone();
+                let files = vec![SourceFile { name, text }];
+                if digest(&Config { files }) == snapshot.digest {
+                    ConfigFileState::InForce
+                } else {
+                    ConfigFileState::Differs
+                }
+            }
+        };
+        ConfigFile { path: name, state }
+    }
+}
+
+/// Nobody could look.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// The configuration is refused.
+    #[error("the configuration is not valid")]
+    Invalid(Vec<Diagnostic>),
+    /// The kernel did not answer.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Doctor knows no such area.
+    #[error("no such area: {0} (hybrid, host, runtime)")]
+    UnknownArea(String),
+}
+
+/// Locks what a thread that panicked may have held: all that is behind our locks is replaced as a whole.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn statuses(snapshot: &Snapshot, observed: &Observed, plan: &Plan) -> Vec<ResourceStatus> {
+    let mut statuses = routerd_core::status::status(&snapshot.effective, observed, plan);
+    for status in &mut statuses {
+        if let Some(count) = removals_of(snapshot, &status.id) {
+            status
+                .facts
+                .insert("osAddressRemovals".to_owned(), json!(count));
+        }
+    }
+    statuses
+}
+
+/// How often a claim's address was taken off the operating system; absent where that cannot happen.
+fn removals_of(snapshot: &Snapshot, id: &ResourceId) -> Option<u64> {
+    let kept_off = snapshot.effective.captures.values().any(|capture| {
+        use routerd_core::effective::CaptureMethod::ProviderSecondaryIp;
+        capture.owner == *id && matches!(capture.method, ProviderSecondaryIp { .. })
+    });
+    kept_off.then(|| snapshot.removals.get(id).copied().unwrap_or_default())
+}
