@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use api::IfName;
 use api::control::{DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE_FILE};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use linux::wireguard::SOCKET_DIR;
 
 /// Keeps this host as its configuration says.
 #[derive(Debug, Parser)]
@@ -83,6 +84,12 @@ pub(crate) enum TunnelKind {
         /// Interface to make
         #[arg(long, value_name = "NAME")]
         interface: IfName,
+        /// Directory of the configuration socket
+        #[arg(long, value_name = "DIR", default_value = SOCKET_DIR)]
+        uapi_dir: PathBuf,
+        /// Stay a child of the caller instead of going on in a session of its own
+        #[arg(long)]
+        foreground: bool,
     },
 }
 

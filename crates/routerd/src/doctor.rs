@@ -8,7 +8,7 @@ use api::doctor::CheckStatus;
 
 use crate::cli::{Doctor, Output};
 use crate::engine::{self, Captures};
-use crate::serve::open_host;
+use crate::serve::{drivers, open_host};
 use crate::store::Store;
 use crate::view::{Snapshot, View};
 
@@ -16,7 +16,12 @@ use crate::view::{Snapshot, View};
 pub(crate) fn doctor(options: &Doctor) -> Result<ExitCode> {
     let path = &options.state.state_file;
     let captures: Arc<Mutex<dyn Captures>> = Arc::new(Mutex::new(linux::arp::Responder::default()));
-    let view = View::new(open_host()?, captures, Default::default(), path.clone());
+    let view = View::new(
+        open_host(drivers()?),
+        captures,
+        Default::default(),
+        path.clone(),
+    );
     if path.exists() {
         view.publish(stored(&Store::open_to_read(path)?)?);
     }

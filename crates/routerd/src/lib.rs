@@ -36,10 +36,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(options) => serve::serve(&options).map(|()| ExitCode::SUCCESS),
         Command::Doctor(options) => doctor::doctor(&options),
         Command::Tunnel {
-            kind: TunnelKind::Wireguard { interface },
+            kind:
+                TunnelKind::Wireguard {
+                    interface,
+                    uapi_dir,
+                    foreground,
+                },
         } => {
             serve::log_to_stderr();
-            linux::tunnel::run(&interface)?;
+            linux::tunnel::run(&linux::tunnel::Options {
+                interface,
+                uapi_dir,
+                foreground,
+            })?;
             Ok(ExitCode::SUCCESS)
         }
     }

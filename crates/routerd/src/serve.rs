@@ -30,9 +30,11 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     let _instance = Instance::claim(&options.runtime_dir)?;
     let (outbox, inbox) = engine::channel();
     let wake = outbox.clone();
-    linux::watch::watch(move |why| wake.kernel(why)).context("watch the kernel")?;
+    let drivers = drivers()?;
+    linux::watch::watch(drivers.clone(), move |why| wake.kernel(why))
+        .context("watch the kernel")?;
     let captures: Arc<Mutex<dyn Captures>> = Arc::new(Mutex::new(linux::arp::Responder::default()));
-    let open = open_host()?;
+    let open = open_host(drivers);
     let kernel = open()?;
     let config = options.config.clone();
     let state_file = options.state.state_file.clone();
@@ -73,13 +75,18 @@ pub(crate) fn log_to_stderr() {
     }
 }
 
-/// The kernel of this namespace. Tunnel processes are made from this very program.
-pub(crate) fn open_host() -> Result<Box<OpenKernel>> {
-    let drivers = Drivers::new(std::env::current_exe().context("find this program")?);
-    Ok(Box::new(move || {
+/// Tunnel processes are made from this very program.
+pub(crate) fn drivers() -> Result<Drivers> {
+    let program = std::env::current_exe().context("find this program")?;
+    Ok(Drivers::new(program))
+}
+
+/// Opens the kernel of this namespace, as often as asked.
+pub(crate) fn open_host(drivers: Drivers) -> Box<OpenKernel> {
+    Box::new(move || {
         let host = Host::open(drivers.clone())?;
         Ok(Box::new(host) as Box<dyn Kernel + Send>)
-    }))
+    })
 }
 
 type Looping = (JoinHandle<Result<()>>, oneshot::Receiver<()>);
