@@ -1,5 +1,6 @@
 //! Tests on the real kernel, each in a network namespace of its own.
 
+mod arp;
 mod host;
 mod namespace;
 mod watch;

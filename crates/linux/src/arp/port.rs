@@ -1,0 +1,127 @@
+//! One interface: a packet socket and the state machine of the addresses held there.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socket};
+use routerd_core::arp::{Mac, Packet, Station};
+
+use super::filter;
+
+/// Frames read in one go, so that a flood on one interface leaves time for the others.
+const BURST: usize = 256;
+
+/// An interface on which addresses are held.
+#[derive(Debug)]
+pub(super) struct Port {
+    /// `ifindex` and hardware address: if either changes this is another port.
+    pub(super) identity: (u32, Mac),
+    socket: OwnedFd,
+    filtered: Vec<Ipv4Addr>,
+    pub(super) station: Station,
+}
+
+impl Port {
+    pub(super) fn open(index: u32, mac: Mac) -> io::Result<Self> {
+        // Protocol 0 hears nothing: the filter stands before the first frame.
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
+        attach(&socket, &filter::program(&[]))?;
+        bind(&socket, index)?;
+        Ok(Self {
+            identity: (index, mac),
+            socket,
+            filtered: Vec::new(),
+            station: Station::new(mac),
+        })
+    }
+
+    /// Lets frames through that concern these addresses.
+    pub(super) fn filter(&mut self, addresses: Vec<Ipv4Addr>) -> io::Result<()> {
+        if addresses != self.filtered {
+            attach(&self.socket, &filter::program(&addresses))?;
+            self.filtered = addresses;
+        }
+        Ok(())
+    }
+
+    /// What has arrived.
+    pub(super) fn receive(&self) -> io::Result<Vec<Packet>> {
+        let mut packets = Vec::new();
+        let mut frame = [0; 64];
+        for _ in 0..BURST {
+            match recv(self.socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+                Ok(length) => packets.extend(Packet::parse(&frame[..length])),
+                Err(Errno::EAGAIN) => break,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(packets)
+    }
+
+    /// Sends what the station has to say.
+    pub(super) fn transmit(&mut self) {
+        while let Some(frame) = self.station.poll_transmit() {
+            // What the queue does not take is lost, as any frame on a LAN may be.
+            if let Err(error) = send(self.socket.as_raw_fd(), &frame, MsgFlags::empty()) {
+                tracing::debug!(%error, index = self.identity.0, "send ARP");
+            }
+        }
+    }
+}
+
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+pub(super) fn attach(socket: &impl AsRawFd, program: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        // The kernel copies the program and does not write to it.
+        filter: program.as_ptr().cast_mut(),
+    };
+    #[expect(unsafe_code, reason = "nix does not wrap SO_ATTACH_FILTER")]
+    // SAFETY: the option takes one sock_fprog, which points to `len` instructions that outlive the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    };
+    Errno::result(result)?;
+    Ok(())
+}
+
+fn bind(socket: &OwnedFd, index: u32) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: (libc::ETH_P_ARP as u16).to_be(),
+        sll_ifindex: index.cast_signed(),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    #[expect(
+        unsafe_code,
+        reason = "nix has no constructor for a link-layer address"
+    )]
+    // SAFETY: a pointer to a whole sockaddr_ll and its length.
+    let result = unsafe {
+        libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            size_of_val(&address) as libc::socklen_t,
+        )
+    };
+    Errno::result(result)?;
+    Ok(())
+}
