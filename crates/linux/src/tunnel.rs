@@ -7,6 +7,7 @@
 mod allowed_ips;
 mod checksum;
 mod device;
+mod flow;
 mod handshake;
 mod inbound;
 mod join;

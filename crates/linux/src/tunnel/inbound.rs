@@ -10,7 +10,7 @@ use super::handshake::Message;
 use super::join::Joiner;
 use super::mmsg::Inbox;
 use super::outbox::Outbox;
-use super::peer::{HANDSHAKE_SPACE, OVERHEAD, Opened};
+use super::peer::{OVERHEAD, Opened};
 use super::udp::Socket;
 
 /// The largest message of several datagrams.
@@ -34,6 +34,9 @@ pub(super) fn run(
             let tables = device.tables();
             for datagram in message.chunks(segment.max(1)) {
                 if datagram.starts_with(&DATA) {
+                    if joiner.is_full(datagram.len()) {
+                        joiner.flush(&device.tun)?;
+                    }
                     open(&tables, from, datagram, &mut joiner, &mut outbox);
                 } else {
                     // Where there are more than can be looked at, senders repeat theirs.
@@ -64,8 +67,7 @@ fn open(
         return;
     };
     let mut state = peer.lock();
-    let space = joiner.space(message.len().max(HANDSHAKE_SPACE));
-    match state.open(receiver >> 8, from, message, space) {
+    match state.open(receiver >> 8, from, message, joiner.space()) {
         Opened::Packet(packet, source) => {
             let owner = tables.by_address(source);
             if owner.is_some_and(|owner| Arc::ptr_eq(owner, peer)) {

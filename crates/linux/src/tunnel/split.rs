@@ -1,6 +1,7 @@
 //! Cuts a large packet of the kernel into the segments that go on the wire.
 
 use super::checksum::{Sum, pseudo_header};
+use super::flow::{PSH, TCP, UDP};
 use super::vnet::{Gso, Header};
 
 /// The longest headers that are cut off: IPv6 with extension headers, and TCP with options.
@@ -9,10 +10,7 @@ const MAX_HEADERS: usize = 512;
 /// Free bytes that have to follow a packet in its buffer.
 pub(super) const SPARE: usize = 16;
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 const FIN: u8 = 0x01;
-const PSH: u8 = 0x08;
 const CWR: u8 = 0x80;
 
 /// The packet is not what its header says.
@@ -175,3 +173,6 @@ fn padded(buffer: &mut [u8], start: usize, end: usize, mtu: usize, each: &mut im
     each(&buffer[start..end + padding]);
     buffer[end..end + padding].copy_from_slice(&kept[..padding]);
 }
+
+#[cfg(test)]
+mod tests;
