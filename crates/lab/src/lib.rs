@@ -3,4 +3,5 @@
 //! It runs the real `routerd` and `routerctl` in them and says what passed. Nothing here is needed in
 //! production.
 
+pub mod cloud;
 pub mod fabric;

@@ -1,0 +1,9 @@
+//! The Azure executor against the lab's Azure, in one process and on a virtual clock, and as a process that is
+//! killed.
+
+mod faults;
+mod killed;
+mod preflight;
+mod process;
+mod verbs;
+mod world;
