@@ -62,6 +62,25 @@ impl<'a> Host<'a> {
         all.find(|address| address.net == net)
     }
 
+    /// Whether somebody else put an address on an interface.
+    pub(crate) fn has_foreign_address(&self, ifname: &IfName) -> bool {
+        self.addresses(ifname).iter().any(|address| {
+            let link_local =
+                matches!(address.net, IpNet::V6(net) if net.addr().is_unicast_link_local());
+            !address.owned && !link_local
+        })
+    }
+
+    /// Whether somebody else put a route through an interface.
+    pub(crate) fn has_foreign_route(&self, ifname: &IfName) -> bool {
+        let routes = self.observed.routes.iter();
+        let mut foreign = routes.filter(|r| !is_our_route(r) && r.protocol != KERNEL_PROTOCOL);
+        foreign.any(|route| match &route.target {
+            RouteTarget::Unicast { device, .. } => device.as_ref() == Some(ifname),
+            RouteTarget::Blackhole => false,
+        })
+    }
+
     /// The routes with this key; usually one.
     pub(crate) fn routes(&self, key: &RouteKey) -> &[&'a Route] {
         self.routes.get(key).map_or(&[], Vec::as_slice)

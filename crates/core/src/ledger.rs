@@ -50,6 +50,8 @@ pub enum LinkRecord {
         mtu: Option<Changed<u32>>,
         /// Administratively up.
         up: Option<Changed<bool>>,
+        /// Whether anybody had put an address on it by then.
+        addressed: bool,
     },
 }
 

@@ -235,6 +235,21 @@ impl Node {
         Ok(plan)
     }
 
+    /// Works until nothing is left to do: where an endpoint is only reached by what a plan brought, the
+    /// next one knows its path MTU.
+    pub(crate) fn settle(&mut self, effective: &Effective) {
+        let mut rounds = Vec::new();
+        for _ in 0..3 {
+            let plan = self.try_apply(effective).expect("all steps succeed");
+            if plan.steps.is_empty() {
+                return;
+            }
+            let lines = plan.view().steps;
+            rounds.push(lines.iter().map(ToString::to_string).collect::<Vec<_>>());
+        }
+        panic!("not settled: {rounds:#?}");
+    }
+
     /// Brings the host to what is wanted; a second plan must be empty.
     pub(crate) fn apply(&mut self, effective: &Effective) -> Plan {
         let plan = self.try_apply(effective).expect("all steps succeed");

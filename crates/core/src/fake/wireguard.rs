@@ -7,7 +7,7 @@ use api::IfName;
 use super::{FakeKernel, Refusal, changed};
 use crate::OWNER_MARK;
 use crate::key::{KeySource, PublicKey};
-use crate::observed::{Driver, PeerState, WireGuardDevice};
+use crate::observed::{Driver, WireGuardDevice};
 use crate::plan::{PeerChange, PresharedKeyChange, WireGuardChange};
 
 impl FakeKernel {
@@ -110,10 +110,7 @@ fn set_peer(
             peer.allowed_ips.retain(|net| !change.add.contains(net));
         }
     }
-    let peer = device
-        .peers
-        .entry(public_key)
-        .or_insert_with(PeerState::default);
+    let peer = device.peers.entry(public_key).or_default();
     if *preshared_key == Some(PresharedKeyChange::Clear) {
         peer.preshared_key = None;
     }

@@ -8,7 +8,7 @@ use api::plan::Waiting;
 use api::{IfName, MobileAddress, ResourceId};
 use ipnet::IpNet;
 
-use crate::effective::{RouteKey, WireGuardIntent};
+use crate::effective::{RouteKey, RouteTarget, WireGuardIntent};
 use crate::key::{KeySource, PublicKey};
 use crate::observed::{Driver, MssClamp, Route};
 use crate::sysctl::Sysctl;
@@ -100,6 +100,17 @@ impl<'a> Desired<'a> {
     pub(crate) fn want_setting(&mut self, sysctl: Sysctl, owner: &'a ResourceId, value: i32) {
         let wish = SettingWish { owner, value };
         self.settings.entry(sysctl).or_insert(wish);
+    }
+
+    /// Whether anything that is wanted hangs on this link.
+    pub(crate) fn uses(&self, ifname: &IfName) -> bool {
+        let leaves_by = |wish: &RouteWish<'_>| match &wish.route.target {
+            RouteTarget::Unicast { device, .. } => device.as_ref() == Some(ifname),
+            RouteTarget::Blackhole => false,
+        };
+        self.addresses.keys().any(|(name, _)| *name == ifname)
+            || self.captures.values().any(|name| *name == ifname)
+            || self.routes.values().any(leaves_by)
     }
 
     /// Whether this is a link for routerd to make and to keep.

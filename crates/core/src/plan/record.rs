@@ -11,6 +11,7 @@ use crate::{Ledger, Observed};
 
 /// What must be known after a crash at any point of the plan.
 pub(super) fn record(ledger: &Ledger, plan: &Plan, observed: &Observed) -> Ledger {
+    let host = Host::new(observed, ledger);
     let mut ledger = ledger.clone();
     for step in &plan.steps {
         match &step.action {
@@ -18,10 +19,7 @@ pub(super) fn record(ledger: &Ledger, plan: &Plan, observed: &Observed) -> Ledge
                 ledger.links.insert(ifname.clone(), LinkRecord::Created);
             }
             Action::SetLink { ifname, mtu, up } => {
-                let link = observed.links.get(ifname);
-                let state = link.map(|link| (link.mtu, link.up));
-                let (mtu, up) = (*mtu, *up);
-                record_link(&mut ledger, ifname, state, mtu, up);
+                record_link(&mut ledger, ifname, &host, *mtu, *up);
             }
             Action::SetSysctl {
                 sysctl,
@@ -51,21 +49,22 @@ pub(super) fn record(ledger: &Ledger, plan: &Plan, observed: &Observed) -> Ledge
 fn record_link(
     ledger: &mut Ledger,
     ifname: &api::IfName,
-    state: Option<(u32, bool)>,
+    host: &Host<'_>,
     mtu: Option<u32>,
     up: Option<bool>,
 ) {
-    let (old_mtu, old_up) = match ledger.links.get(ifname) {
-        Some(LinkRecord::Created) => return,
-        Some(LinkRecord::Adopted { mtu, up }) => (*mtu, *up),
-        None => (None, None),
-    };
-    let Some((now_mtu, now_up)) = state else {
+    let Some(link) = host.link(ifname) else {
         return;
     };
+    let (old_mtu, old_up, addressed) = match ledger.links.get(ifname) {
+        Some(LinkRecord::Created) => return,
+        Some(LinkRecord::Adopted { mtu, up, addressed }) => (*mtu, *up, *addressed),
+        None => (None, None, host.has_foreign_address(ifname)),
+    };
     let record = LinkRecord::Adopted {
-        mtu: mtu.map_or(old_mtu, |to| Some(Changed::follow(old_mtu, now_mtu, to))),
-        up: up.map_or(old_up, |to| Some(Changed::follow(old_up, now_up, to))),
+        mtu: mtu.map_or(old_mtu, |to| Some(Changed::follow(old_mtu, link.mtu, to))),
+        up: up.map_or(old_up, |to| Some(Changed::follow(old_up, link.up, to))),
+        addressed,
     };
     ledger.links.insert(ifname.clone(), record);
 }
@@ -123,8 +122,9 @@ pub(super) fn settle(desired: &Desired<'_>, effective: &Effective, host: &Host<'
             Some(link) => match record {
                 LinkRecord::Created => host.is_our_link(ifname, link),
                 LinkRecord::Adopted { .. } => {
-                    let wish = desired.links.get(ifname);
-                    wish.is_some() || link_restore(ifname, record, link, wish, host) != (None, None)
+                    desired.links.contains_key(ifname)
+                        || desired.uses(ifname)
+                        || link_restore(ifname, record, link, desired, host) != (None, None)
                 }
             },
         });

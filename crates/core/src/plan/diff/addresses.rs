@@ -1,5 +1,7 @@
 //! Addresses: ours, and captured ones that an agent put on the OS.
 
+use std::collections::BTreeSet;
+
 use api::IfName;
 use ipnet::IpNet;
 
@@ -28,14 +30,17 @@ pub(super) fn diff_addresses(desired: &Desired<'_>, host: &Host<'_>, steps: &mut
             steps.push(Stage::AddAddress, owner, action);
         }
     }
-    for address in host.observed.addresses.iter().filter(|a| a.owned) {
+    let ours = host.observed.addresses.iter().filter(|a| a.owned);
+    let leaving = ours.filter(|address| {
         let place = (&address.ifname, address.net);
-        if !desired.addresses.contains_key(&place)
+        !desired.addresses.contains_key(&place)
             && !desired.unwanted.contains_key(&place)
             && !goes_with_its_link(&address.ifname, desired, host)
-        {
-            remove(address, host, steps);
-        }
+    });
+    // Secondary ones first: they would go with their primary one, and then be missing.
+    let (secondary, primary): (BTreeSet<_>, _) = leaving.partition(|address| address.secondary);
+    for address in secondary.iter().chain(&primary) {
+        remove(address, &secondary, desired, host, steps);
     }
 }
 
@@ -46,11 +51,17 @@ fn goes_with_its_link(ifname: &IfName, desired: &Desired<'_>, host: &Host<'_>) -
 
 /// Removing the first address of a subnet takes the others of the subnet with it, unless the kernel is told
 /// to promote them: it is, where others are there.
-fn remove(address: &Address, host: &Host<'_>, steps: &mut Steps) {
+fn remove(
+    address: &Address,
+    leaving: &BTreeSet<&Address>,
+    desired: &Desired<'_>,
+    host: &Host<'_>,
+    steps: &mut Steps,
+) {
     let key = SysctlKey::PromoteSecondaries;
     let own = host.sysctl(&address.ifname, key).unwrap_or(0);
     let all = host.setting(&Sysctl::all(key)).unwrap_or(0);
-    let promote = own == 0 && all == 0 && takes_others_along(address, host);
+    let promote = own == 0 && all == 0 && takes_others_along(address, leaving, desired, host);
     let set = |value, from| Action::SetSysctl {
         sysctl: Sysctl::on(&address.ifname, key),
         value,
@@ -69,13 +80,23 @@ fn remove(address: &Address, host: &Host<'_>, steps: &mut Steps) {
     }
 }
 
-fn takes_others_along(address: &Address, host: &Host<'_>) -> bool {
-    let IpNet::V4(net) = address.net else {
+fn takes_others_along(
+    address: &Address,
+    leaving: &BTreeSet<&Address>,
+    desired: &Desired<'_>,
+    host: &Host<'_>,
+) -> bool {
+    if address.secondary {
         return false;
-    };
-    !address.secondary
-        && host.addresses(&address.ifname).iter().any(|other| {
-            matches!(other.net, IpNet::V4(o) if o != net && o.trunc() == net.trunc())
-                && other.secondary
-        })
+    }
+    let ifname = &address.ifname;
+    let others = host.addresses(ifname).iter();
+    let staying = others.filter(|other| other.secondary && !leaving.contains(*other));
+    let mut staying = staying.map(|other| other.net);
+    // What this plan adds comes before, and therefore second.
+    let coming = desired.addresses.range((ifname, IpNet::default())..);
+    let coming = coming.take_while(|((name, _), _)| *name == ifname);
+    let mut coming = coming.map(|((_, net), _)| *net);
+    let same_subnet = |other: IpNet| other.trunc() == address.net.trunc();
+    staying.any(same_subnet) || coming.any(same_subnet)
 }

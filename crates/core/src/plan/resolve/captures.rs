@@ -99,10 +99,13 @@ fn check_removal(found: &Address, effective: &Effective, host: &Host<'_>) -> Res
         return Err("the host sends from it".to_owned());
     }
     let rest = host.addresses(ifname).iter().any(|other| {
-        let IpNet::V4(other) = other.net else {
-            return false;
+        let place = (ifname.clone(), other.net);
+        let stays = !other.owned || effective.addresses.contains_key(&place);
+        let captured = match other.net {
+            IpNet::V4(net) => effective.captures.contains_key(&net.addr().into()),
+            IpNet::V6(_) => true,
         };
-        !effective.captures.contains_key(&other.addr().into())
+        stays && !captured
     });
     if !rest {
         return Err("the interface has no other address".to_owned());
@@ -147,9 +150,7 @@ impl<'a, 'b> CaptureInterfaces<'a, 'b> {
     /// The one interface that is up and has an address in the domain.
     fn discover(&self, domain: Ipv4Net) -> Result<&'a IfName, String> {
         let inside = self.candidates.iter().copied().filter(|ifname| {
-            let nets = self.after.addresses(ifname);
-            self.after.usable_link(ifname).is_ok()
-                && nets.iter().any(|net| domain.contains(&net.addr()))
+            self.after.usable_link(ifname).is_ok() && self.after.is_member(ifname, domain)
         });
         match inside.collect::<Vec<_>>().as_slice() {
             [one] => Ok(one),

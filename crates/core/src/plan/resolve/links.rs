@@ -62,6 +62,7 @@ pub(crate) struct After<'a> {
     unavailable: BTreeMap<&'a IfName, String>,
     addresses: BTreeMap<&'a IfName, Vec<Ipv4Net>>,
     own: BTreeSet<Ipv4Addr>,
+    captured: BTreeSet<Ipv4Addr>,
 }
 
 /// A link as it will be after the plan.
@@ -79,6 +80,7 @@ impl<'a> After<'a> {
             unavailable: BTreeMap::new(),
             addresses: BTreeMap::new(),
             own: BTreeSet::new(),
+            captured: effective.captures.keys().map(|a| a.addr()).collect(),
         };
         for (ifname, link) in &host.observed.links {
             if host.is_our_link(ifname, link) && !effective.wireguard.contains_key(ifname) {
@@ -108,9 +110,7 @@ impl<'a> After<'a> {
             let wanted = effective
                 .addresses
                 .contains_key(&(address.ifname.clone(), address.net));
-            // A captured address on this host is an agent's doing and says nothing about the interface.
-            let captured = effective.captures.contains_key(&net.addr().into());
-            if wanted || (!address.owned && !captured) {
+            if wanted || !address.owned {
                 after.add_address(&address.ifname, net.into());
             }
         }
@@ -141,9 +141,11 @@ impl<'a> After<'a> {
         self.links.keys().copied()
     }
 
-    /// The IPv4 addresses of an interface, captured ones left out.
-    pub(crate) fn addresses(&self, ifname: &IfName) -> &[Ipv4Net] {
-        self.addresses.get(ifname).map_or(&[], Vec::as_slice)
+    /// Whether an interface has an address in a domain. A captured address does not count: it is an agent's
+    /// doing.
+    pub(crate) fn is_member(&self, ifname: &IfName, domain: Ipv4Net) -> bool {
+        let mut nets = self.addresses.get(ifname).into_iter().flatten();
+        nets.any(|net| domain.contains(&net.addr()) && !self.captured.contains(&net.addr()))
     }
 
     /// Whether this is an address of the host.

@@ -83,8 +83,7 @@ pub(super) fn want_on_capture<'a>(
     desired.want_setting(Sysctl::on(ifname, SysctlKey::ProxyDelay), owner, 0);
     // A router without an address in the domain asks for clients with another interface's address. Clients
     // remember it: so it must not be answered for here.
-    let nets = after.addresses(ifname);
-    if !nets.iter().any(|net| intent.domain.contains(&net.addr())) {
+    if !after.is_member(ifname, intent.domain) {
         desired.want_setting(Sysctl::on(ifname, SysctlKey::ArpAnnounce), owner, 2);
         desired.want_setting(Sysctl::on(ifname, SysctlKey::ArpIgnore), owner, 1);
     }

@@ -81,7 +81,8 @@ fn everything_that_drifts_comes_back() {
     node.apply(&wanted);
     let tunnel = name("wg-hybrid");
     let route_gone = |node: &mut Node| node.kernel.host.routes.retain(|r| r.protocol != 82);
-    let cases: [(&str, &dyn Fn(&mut Node), usize); 7] = [
+    type Harm<'a> = &'a dyn Fn(&mut Node);
+    let cases: [(&str, Harm<'_>, usize); 7] = [
         ("route deleted", &route_gone, 1),
         (
             "proxy neighbour deleted",

@@ -1,3 +1,5 @@
 //! Plans against the host in memory.
 
 mod cases;
+mod properties;
+mod random;
