@@ -7,7 +7,6 @@
 mod change;
 mod kernel;
 mod key_file;
-mod netlink;
 mod pid;
 mod socket;
 mod user;
@@ -17,6 +16,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use crate::netlink;
 use api::IfName;
 use routerd_core::key::{KeySource, PublicKey, SecretKey};
 use routerd_core::observed::{Driver, Link, WireGuardDevice};
@@ -39,7 +39,7 @@ pub enum WireGuardError {
         /// The device.
         ifname: IfName,
         /// The kernel's answer.
-        source: io::Error,
+        source: netlink::Error,
     },
     /// The user-space process did not answer, or refused.
     #[error("{operation} {ifname} through its configuration socket: {source}")]
@@ -61,6 +61,9 @@ pub enum WireGuardError {
         /// What it said.
         reason: String,
     },
+    /// No key could be drawn.
+    #[error("draw a key: {0}")]
+    Random(io::Error),
     /// A key file could not be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),

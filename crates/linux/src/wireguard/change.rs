@@ -1,8 +1,6 @@
 //! A change as the messages that the kernel takes, in an order that never leaves a prefix without the owner
 //! it has before or after.
 
-use std::io;
-
 use api::IfName;
 use ipnet::IpNet;
 use netlink_packet_wireguard::{
@@ -12,8 +10,8 @@ use netlink_packet_wireguard::{
 use routerd_core::key::{PublicKey, SecretKey};
 use routerd_core::plan::PeerChange;
 
-use super::Resolved;
 use super::key_file::random;
+use super::{Resolved, WireGuardError};
 
 /// Allowed IPs in one message. Attribute lengths are 16 bits and one IPv6 prefix takes 44 bytes.
 const NETS_PER_MESSAGE: usize = 512;
@@ -26,7 +24,7 @@ const NETS_PER_MESSAGE: usize = 512;
 pub(super) fn messages(
     ifname: &IfName,
     resolved: &Resolved<'_>,
-) -> io::Result<Vec<Vec<WireguardAttribute>>> {
+) -> Result<Vec<Vec<WireguardAttribute>>, WireGuardError> {
     let change = resolved.change;
     let mut device = vec![WireguardAttribute::IfName(ifname.to_string())];
     if let Some(key) = &resolved.private_key {
@@ -49,7 +47,10 @@ pub(super) fn messages(
         }
     }
     if !dropped.is_empty() {
-        peers.extend(drop_prefixes(&dropped)?);
+        peers.extend(drop_prefixes(
+            PublicKey(random().map_err(WireGuardError::Random)?),
+            &dropped,
+        ));
     }
     for (key, peer) in &change.peers {
         if matches!(peer, PeerChange::Remove) {
@@ -109,19 +110,19 @@ fn set_peer(
     parts
 }
 
-fn drop_prefixes(nets: &[IpNet]) -> io::Result<Vec<WireguardPeer>> {
-    let key = random()?;
+/// Moves prefixes to a peer of this key, which nobody has, and removes it.
+fn drop_prefixes(key: PublicKey, nets: &[IpNet]) -> Vec<WireguardPeer> {
     let mut parts: Vec<_> = nets
         .chunks(NETS_PER_MESSAGE)
         .map(|nets| {
             WireguardPeer(vec![
-                WireguardPeerAttribute::PublicKey(key),
+                WireguardPeerAttribute::PublicKey(key.0),
                 allowed_ips(nets),
             ])
         })
         .collect();
-    parts.push(remove_peer(PublicKey(key)));
-    Ok(parts)
+    parts.push(remove_peer(key));
+    parts
 }
 
 fn remove_peer(key: PublicKey) -> WireguardPeer {

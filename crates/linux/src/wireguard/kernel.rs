@@ -1,29 +1,33 @@
 //! The kernel's WireGuard: links through rtnetlink, their configuration through generic netlink.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use api::IfName;
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_generic::GenlMessage;
-use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
-use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use netlink_packet_core::{NlasIterator, Parseable};
 use netlink_packet_wireguard::{
-    WireguardAllowedIpAttr, WireguardAttribute, WireguardCmd, WireguardMessage, WireguardPeer,
-    WireguardPeerAttribute,
+    WireguardAllowedIpAttr, WireguardAttribute, WireguardPeer, WireguardPeerAttribute,
 };
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
+use nix::errno::Errno;
 use routerd_core::OWNER_MARK;
 use routerd_core::key::{PublicKey, SecretKey};
 use routerd_core::observed::{Driver, PeerState, WireGuardDevice};
 
 use super::change::messages;
-use super::netlink::Client;
 use super::{Resolved, WireGuardError};
+use crate::netlink::{Error, Message, Request, Socket, link, u16_at};
+
+/// `struct genlmsghdr`: command, version, two bytes that are not used.
+const GENERIC: usize = 4;
+const GENL_ID_CTRL: u16 = 16;
+const CTRL_CMD_GETFAMILY: u8 = 3;
+const CTRL_ATTR_FAMILY_ID: u16 = 1;
+const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+const WG_CMD_GET_DEVICE: u8 = 0;
+const WG_CMD_SET_DEVICE: u8 = 1;
+const VERSION: u8 = 1;
 
 /// How long a kernel that has no WireGuard is taken at its word: asking makes it run `modprobe`.
 const RETRY_PROBE: Duration = Duration::from_secs(60);
@@ -44,63 +48,67 @@ pub(super) fn available() -> bool {
 
 /// A socket that knows the number of the `wireguard` family.
 struct Wg {
-    client: Client,
+    socket: Socket,
     family: u16,
 }
 
 impl Wg {
-    fn open() -> io::Result<Self> {
-        let mut client = Client::open(NETLINK_GENERIC)?;
-        let request = GenlMessage::from_payload(GenlCtrl {
-            cmd: GenlCtrlCmd::GetFamily,
-            nlas: vec![GenlCtrlAttrs::FamilyName("wireguard".to_owned())],
-        });
-        let answers = client.change(request, 0)?;
-        let family = answers.iter().find_map(|answer| {
-            answer.payload.nlas.iter().find_map(|nla| match nla {
-                GenlCtrlAttrs::FamilyId(id) => Some(*id),
-                _ => None,
-            })
-        });
+    fn open() -> Result<Self, Error> {
+        let mut socket = Socket::open(NETLINK_GENERIC)?;
+        let request = Request::new(GENL_ID_CTRL, 0, &[CTRL_CMD_GETFAMILY, VERSION, 0, 0])
+            .with_text(CTRL_ATTR_FAMILY_NAME, "wireguard");
+        let family = socket.request(&request, |answer| {
+            u16_at(answer.attributes(GENERIC).find(CTRL_ATTR_FAMILY_ID)?, 0)
+        })?;
         match family {
-            Some(family) => Ok(Self { client, family }),
-            None => Err(io::ErrorKind::NotFound.into()),
+            Some(family) => Ok(Self { socket, family }),
+            None => Err(Error::Socket {
+                operation: "find family wireguard",
+                errno: Errno::ENOENT,
+            }),
         }
     }
 
-    fn get(&mut self, ifname: &IfName) -> io::Result<Vec<WireguardAttribute>> {
-        let request = self.message(
-            WireguardCmd::GetDevice,
-            vec![WireguardAttribute::IfName(ifname.to_string())],
-        );
-        let answers = self.client.dump(request)?;
-        Ok(answers
-            .into_iter()
-            .flat_map(|answer| answer.payload.attributes)
-            .collect())
+    fn get(&mut self, ifname: &IfName) -> Result<Vec<WireguardAttribute>, Error> {
+        let name = WireguardAttribute::IfName(ifname.to_string());
+        let request = self.request(WG_CMD_GET_DEVICE, &[name]);
+        let answers = self
+            .socket
+            .dump(&request, |answer| Some(attributes(answer)))?;
+        Ok(answers.into_iter().flatten().collect())
     }
 
-    fn set(&mut self, attributes: Vec<WireguardAttribute>) -> io::Result<()> {
-        let request = self.message(WireguardCmd::SetDevice, attributes);
-        self.client.change(request, 0).map(drop)
+    fn set(&mut self, attributes: &[WireguardAttribute]) -> Result<(), Error> {
+        let request = self.request(WG_CMD_SET_DEVICE, attributes);
+        self.socket.execute(&request)
     }
 
-    fn message(
-        &self,
-        cmd: WireguardCmd,
-        attributes: Vec<WireguardAttribute>,
-    ) -> GenlMessage<WireguardMessage> {
-        let mut message = GenlMessage::from_payload(WireguardMessage { cmd, attributes });
-        message.set_resolved_family_id(self.family);
-        message
+    fn request(&self, command: u8, attributes: &[WireguardAttribute]) -> Request {
+        use netlink_packet_core::Nla;
+
+        let start = Request::new(self.family, 0, &[command, VERSION, 0, 0]);
+        attributes.iter().fold(start, |request, attribute| {
+            let mut value = vec![0; attribute.value_len()];
+            attribute.emit_value(&mut value);
+            request.with(attribute.kind(), &value)
+        })
     }
+}
+
+/// What cannot be read is passed over: a newer kernel may know more than we do.
+fn attributes(answer: Message<'_>) -> Vec<WireguardAttribute> {
+    let bytes = answer.payload.get(GENERIC..).unwrap_or_default();
+    NlasIterator::new(bytes)
+        .flatten()
+        .filter_map(|nla| WireguardAttribute::parse(&nla).ok())
+        .collect()
 }
 
 /// Reads a device; absent if it went away in between.
 pub(super) fn observe(ifname: &IfName) -> Result<Option<WireGuardDevice>, WireGuardError> {
     match Wg::open().and_then(|mut wg| wg.get(ifname)) {
         Ok(attributes) => Ok(Some(device(attributes, SystemTime::now()))),
-        Err(gone) if gone.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(gone) if gone.errno() == Errno::ENODEV => Ok(None),
         Err(source) => Err(failed("read wireguard device", ifname, source)),
     }
 }
@@ -175,63 +183,66 @@ fn allowed_ip(attributes: &[WireguardAllowedIpAttr]) -> Option<ipnet::IpNet> {
     ipnet::IpNet::new(address?, length?).ok()
 }
 
-/// Makes a link that carries our mark from its first moment.
+/// Makes a link that carries our mark from its first moment. One that does already is as good.
 pub(super) fn create(ifname: &IfName) -> Result<(), WireGuardError> {
-    let mut link = LinkMessage::default();
-    link.attributes = vec![
-        LinkAttribute::IfName(ifname.to_string()),
-        LinkAttribute::IfAlias(OWNER_MARK.to_owned()),
-        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Wireguard)]),
-    ];
-    change_link(
-        RouteNetlinkMessage::NewLink(link),
-        NLM_F_CREATE | NLM_F_EXCL,
-    )
-    .map_err(|source| failed("create wireguard link", ifname, source))
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let request = Request::new(libc::RTM_NEWLINK, flags, &link::fixed(0, 0, 0))
+        .with_text(libc::IFLA_IFNAME, ifname.as_str())
+        .with_text(libc::IFLA_IFALIAS, OWNER_MARK)
+        .with_nested(libc::IFLA_LINKINFO, |info| {
+            info.with_text(libc::IFLA_INFO_KIND, "wireguard")
+        });
+    match change_link(&request) {
+        Err(exists) if exists.errno() == Errno::EEXIST && is_ours(ifname) => Ok(()),
+        result => result.map_err(|source| failed("create wireguard link", ifname, source)),
+    }
+}
+
+fn is_ours(ifname: &IfName) -> bool {
+    let links = Socket::open(NETLINK_ROUTE).and_then(|mut socket| link::dump(&mut socket));
+    links.is_ok_and(|links| {
+        links.iter().any(|entry| {
+            let alias = entry.link.alias.as_deref().unwrap_or_default();
+            &entry.name == ifname && entry.link.kind == "wireguard" && alias.starts_with(OWNER_MARK)
+        })
+    })
 }
 
 /// Marks a link as ours.
 pub(super) fn mark(ifname: &IfName) -> Result<(), WireGuardError> {
-    let mut link = LinkMessage::default();
-    link.attributes = vec![
-        LinkAttribute::IfName(ifname.to_string()),
-        LinkAttribute::IfAlias(OWNER_MARK.to_owned()),
-    ];
-    change_link(RouteNetlinkMessage::SetLink(link), 0)
-        .map_err(|source| failed("mark link", ifname, source))
+    let request = Request::new(libc::RTM_SETLINK, 0, &link::fixed(0, 0, 0))
+        .with_text(libc::IFLA_IFNAME, ifname.as_str())
+        .with_text(libc::IFLA_IFALIAS, OWNER_MARK);
+    change_link(&request).map_err(|source| failed("mark link", ifname, source))
 }
 
 /// Removes a link of any kind, if it is there.
 pub(super) fn delete(ifname: &IfName) -> Result<(), WireGuardError> {
-    let mut link = LinkMessage::default();
-    link.attributes = vec![LinkAttribute::IfName(ifname.to_string())];
-    match change_link(RouteNetlinkMessage::DelLink(link), 0) {
-        Err(source) if source.raw_os_error() != Some(libc::ENODEV) => {
+    let request = Request::new(libc::RTM_DELLINK, 0, &link::fixed(0, 0, 0))
+        .with_text(libc::IFLA_IFNAME, ifname.as_str());
+    match change_link(&request) {
+        Err(source) if source.errno() != Errno::ENODEV => {
             Err(failed("delete link", ifname, source))
         }
         _ => Ok(()),
     }
 }
 
-fn change_link(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-    Client::open(NETLINK_ROUTE)?
-        .change(message, flags)
-        .map(drop)
+fn change_link(request: &Request) -> Result<(), Error> {
+    Socket::open(NETLINK_ROUTE)?.execute(request)
 }
 
 /// Applies a change.
 pub(super) fn set(ifname: &IfName, change: &Resolved<'_>) -> Result<(), WireGuardError> {
+    let messages = messages(ifname, change)?;
     let apply = || {
         let mut wg = Wg::open()?;
-        for attributes in messages(ifname, change)? {
-            wg.set(attributes)?;
-        }
-        Ok(())
+        messages.iter().try_for_each(|message| wg.set(message))
     };
     apply().map_err(|source| failed("configure", ifname, source))
 }
 
-fn failed(operation: &'static str, ifname: &IfName, source: io::Error) -> WireGuardError {
+fn failed(operation: &'static str, ifname: &IfName, source: Error) -> WireGuardError {
     WireGuardError::Kernel {
         operation,
         ifname: ifname.clone(),

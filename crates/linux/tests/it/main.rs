@@ -4,3 +4,4 @@ mod arp;
 mod host;
 mod namespace;
 mod watch;
+mod wireguard;
