@@ -6,9 +6,14 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
+
+/// How long a process that was killed may take to go.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The name that a daemon holds in its network namespace: abstract socket names belong to the namespace and go
 /// with their process.
@@ -22,8 +27,20 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Claims the runtime directory (made if it is not there) and the network namespace.
+    /// Claims the runtime directory (made if it is not there) and the network namespace. Waits a moment for a
+    /// predecessor that was killed and is not quite gone.
     pub(crate) fn claim(runtime_dir: &Path) -> Result<Self> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Self::try_claim(runtime_dir) {
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => std::thread::sleep(PAUSE),
+                claimed => return claimed,
+            }
+        }
+    }
+
+    fn try_claim(runtime_dir: &Path) -> Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o755)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use linux::Host;
 use linux::wireguard::Drivers;
 use routerd_core::Kernel;
@@ -125,17 +125,21 @@ async fn until_signal(
         "routerd {}",
         env!("CARGO_PKG_VERSION")
     );
-    let serving = control::serve(listener, control.router());
-    tokio::pin!(serving);
-    loop {
-        tokio::select! {
-            () = &mut serving => bail!("the control API ended"),
-            _ = &mut ended => bail!("the reconcile loop ended"),
-            _ = hangup.recv() => outbox.wake("hangup"),
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+    let mut result = Ok(());
+    let stop = async {
+        loop {
+            tokio::select! {
+                _ = &mut ended => {
+                    result = Err(anyhow!("the reconcile loop ended"));
+                    break;
+                }
+                _ = hangup.recv() => outbox.wake("hangup"),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
         }
-    }
-    tracing::info!("stopping; what is in place goes on forwarding");
-    Ok(())
+        tracing::info!("stopping; what is in place goes on forwarding");
+    };
+    control::serve(listener, control.router(), stop).await;
+    result
 }

@@ -20,6 +20,8 @@ use tokio::sync::Semaphore;
 const CONNECTIONS: usize = 64;
 /// How long a client may take for the head of its request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long requests may go on after the end was asked for.
+const GRACE: Duration = Duration::from_secs(15);
 /// How long to wait after the system refused a connection for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,11 +56,26 @@ pub(crate) fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener> {
     Ok(listener)
 }
 
-/// Answers until dropped.
-pub(crate) async fn serve(listener: UnixListener, router: Router) {
+/// Answers until `stop`; then lets the requests that are under way end.
+pub(crate) async fn serve(listener: UnixListener, router: Router, stop: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    tokio::select! {
+        () = accept(&listener, &router, &places) => {}
+        () = stop => {}
+    }
+    drop(listener);
+    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+    if tokio::time::timeout(GRACE, places.acquire_many(all))
+        .await
+        .is_err()
+    {
+        tracing::warn!("a request takes too long to wait for");
+    }
+}
+
+async fn accept(listener: &UnixListener, router: &Router, places: &Arc<Semaphore>) {
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+        let Ok(place) = Arc::clone(places).acquire_owned().await else {
             return;
         };
         match listener.accept().await {

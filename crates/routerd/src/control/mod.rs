@@ -158,9 +158,10 @@ impl From<ApplyError> for Refusal {
                 refusal.1.reverted = true;
                 refusal
             }
-            ApplyError::Store(_) | ApplyError::Stuck { .. } | ApplyError::Left(_) => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
-            }
+            ApplyError::Store(_)
+            | ApplyError::Stuck { .. }
+            | ApplyError::Unreached { .. }
+            | ApplyError::Left(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }
     }
 }

@@ -31,6 +31,14 @@ pub(crate) enum ApplyError {
         /// What stands in the way of what was before.
         then: Trouble,
     },
+    /// It is in force already, and the host cannot be brought to it; the daemon goes on trying.
+    #[error("generation {id} is in force already, but {cause}")]
+    Unreached {
+        /// Which.
+        id: u64,
+        /// What stands in the way.
+        cause: Trouble,
+    },
     /// A teardown left something; the daemon goes on trying.
     #[error("not everything could be removed: {0}")]
     Left(Trouble),
@@ -114,6 +122,16 @@ impl Engine {
         let Some(effective) = loaded.effective else {
             return Err(ApplyError::Invalid(loaded.diagnostics));
         };
+        let pass = match self.state.generation {
+            Some(id) if self.keeps && digest(config) == self.state.digest => {
+                self.apply_again(id, &effective)?
+            }
+            _ => self.apply_new(config, effective)?,
+        };
+        Ok(self.report_of(loaded.diagnostics, pass))
+    }
+
+    fn apply_new(&mut self, config: &Config, effective: Effective) -> Result<Pass, ApplyError> {
         let began = Instant::now();
         let id = self.store.begin(config, &effective)?;
         let (pass, trouble) = self.prove(&effective);
@@ -124,20 +142,27 @@ impl Engine {
         if let Err(trouble) = committed {
             return Err(self.revert(id, trouble));
         }
-        let generation = Generation {
-            id,
-            state: State::Verified,
-            digest: digest(config),
-            config: Config::default(),
-            at: crate::store::now(),
-        };
-        self.enter(generation, effective);
+        self.enter(Generation::verified_now(id, digest(config)), effective);
         self.publish();
         let ms = began.elapsed().as_millis();
-        tracing::info!(generation = id, ms, changed = pass.done.len(), "applied");
-        let what = format!("generation {id}: {} changes", pass.done.len());
-        self.note(EventKind::Applied, &what);
-        Ok(self.report_of(loaded.diagnostics, pass))
+        let changed = pass.done.len();
+        tracing::info!(generation = id, ms, changed, "applied");
+        self.note(
+            EventKind::Applied,
+            &format!("generation {id}: {changed} changes"),
+        );
+        Ok(pass)
+    }
+
+    /// The same configuration once more makes no generation and has nothing to go back to.
+    fn apply_again(&mut self, id: u64, effective: &Effective) -> Result<Pass, ApplyError> {
+        let (pass, trouble) = self.prove(effective);
+        self.state.last_error = trouble.as_ref().map(ToString::to_string);
+        self.publish();
+        match trouble {
+            None => Ok(pass),
+            Some(cause) => Err(ApplyError::Unreached { id, cause }),
+        }
     }
 
     fn commit(&mut self, id: u64) -> Result<(), StoreError> {
@@ -173,13 +198,7 @@ impl Engine {
     /// crash in the middle the next start goes on with the teardown.
     pub(crate) fn teardown(&mut self) -> Result<ApplyReport, ApplyError> {
         let id = self.store.forget()?;
-        let generation = Generation {
-            id,
-            state: State::Verified,
-            digest: digest(&Config::default()),
-            config: Config::default(),
-            at: crate::store::now(),
-        };
+        let generation = Generation::verified_now(id, digest(&Config::default()));
         self.enter(generation, Effective::default());
         let target = Arc::clone(&self.state.effective);
         let (pass, trouble) = self.attempt(&target);

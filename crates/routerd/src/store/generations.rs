@@ -39,6 +39,19 @@ pub(crate) struct Generation {
     pub(crate) at: i64,
 }
 
+impl Generation {
+    /// One that has just become verified; its files are not needed any more.
+    pub(crate) fn verified_now(id: u64, digest: String) -> Self {
+        Self {
+            id,
+            state: State::Verified,
+            digest,
+            config: Config::default(),
+            at: now(),
+        }
+    }
+}
+
 impl State {
     fn as_str(self) -> &'static str {
         match self {

@@ -161,7 +161,7 @@ fn configure(db: &Connection, synchronous: &str) -> Result<(), StoreError> {
 }
 
 /// Milliseconds since the epoch, as all times in the database.
-pub(crate) fn now() -> i64 {
+fn now() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -158,9 +158,12 @@ fn ledger() -> Ledger {
         prior: 1500,
         set: 1400,
     });
-    ledger
-        .links
-        .insert(eth0, LinkRecord::Adopted { mtu, up: None });
+    let adopted = LinkRecord::Adopted {
+        mtu,
+        up: None,
+        addressed: false,
+    };
+    ledger.links.insert(eth0, adopted);
     ledger
 }
 

@@ -1,0 +1,239 @@
+//! An engine, its store, and a host in memory that outlives both.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api::control::{ApplyReport, Config, SourceFile};
+use api::{IfName, MobileAddress};
+use routerd_core::effective::{RouteKey, RouteTarget};
+use routerd_core::fake::FakeKernel;
+use routerd_core::kernel::{Kernel, KernelError, StepError};
+use routerd_core::observed::{ArpConflict, Observed, Query, Route};
+use routerd_core::plan::Step;
+use tempfile::TempDir;
+
+use super::super::{ApplyError, Captures, Engine, Outcome};
+use crate::store::Store;
+use crate::view::{View, lock};
+
+const ONPREM: &str = include_str!("../../../../../examples/two-site-onprem.yaml");
+const CLOUD: &str = include_str!("../../../../../examples/two-site-cloud.yaml");
+
+/// The host, shared by everybody who looks at it or plays somebody else on it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Host {
+    pub(super) kernel: Arc<Mutex<FakeKernel>>,
+    /// What happens after every call of `apply`; plays another writer.
+    pub(super) after: Arc<Mutex<Option<fn(&mut FakeKernel)>>>,
+    /// How often it was looked at.
+    pub(super) looks: Arc<Mutex<usize>>,
+}
+
+impl Kernel for Host {
+    fn observe(&mut self, query: &Query) -> Result<Observed, KernelError> {
+        *lock(&self.looks) += 1;
+        lock(&self.kernel).observe(query)
+    }
+
+    fn apply(&mut self, steps: &[Step]) -> Result<(), StepError> {
+        let mut kernel = lock(&self.kernel);
+        let result = kernel.apply(steps);
+        if let Some(after) = *lock(&self.after) {
+            after(&mut kernel);
+        }
+        result
+    }
+}
+
+/// Remembers what it was told.
+#[derive(Debug, Default)]
+pub(super) struct Told(pub(super) BTreeMap<IfName, BTreeMap<MobileAddress, bool>>);
+
+impl Captures for Told {
+    fn update(&mut self, wanted: &BTreeMap<IfName, BTreeMap<MobileAddress, bool>>) {
+        self.0.clone_from(wanted);
+    }
+
+    fn conflicts(&self) -> BTreeMap<MobileAddress, ArpConflict> {
+        BTreeMap::new()
+    }
+}
+
+/// A node that survives its daemons.
+pub(super) struct Bench {
+    pub(super) folder: TempDir,
+    pub(super) host: Host,
+    pub(super) told: Arc<Mutex<Told>>,
+}
+
+/// A daemon of a node.
+pub(super) struct Daemon {
+    pub(super) engine: Engine,
+    pub(super) view: Arc<View>,
+}
+
+impl Bench {
+    /// The on-prem router of the example, with a LAN and an uplink.
+    pub(super) fn onprem() -> Self {
+        let mut kernel = FakeKernel::new();
+        link(&mut kernel, "ens21", "10.77.60.2/24");
+        link(&mut kernel, "ens18", "203.0.113.2/24");
+        default_route(&mut kernel, "ens18", "203.0.113.1");
+        Self::with(kernel)
+    }
+
+    /// The cloud router of the example, with one NIC.
+    pub(super) fn cloud() -> Self {
+        let mut kernel = FakeKernel::new();
+        link(&mut kernel, "eth0", "10.77.60.4/24");
+        default_route(&mut kernel, "eth0", "10.77.60.1");
+        Self::with(kernel)
+    }
+
+    fn with(kernel: FakeKernel) -> Self {
+        let host = Host::default();
+        *lock(&host.kernel) = kernel;
+        Self {
+            folder: tempfile::tempdir().expect("temporary directory"),
+            host,
+            told: Arc::default(),
+        }
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.folder.path().join("routerd.db")
+    }
+
+    /// A daemon that has not booted yet.
+    pub(super) fn start(&self) -> Daemon {
+        let host = self.host.clone();
+        let open = move || Ok(Box::new(host.clone()) as Box<dyn Kernel + Send>);
+        let told = Arc::clone(&self.told) as Arc<Mutex<dyn Captures>>;
+        let view = View::new(
+            Box::new(open),
+            Arc::clone(&told),
+            self.folder.path().join("router.yaml"),
+            self.database(),
+        );
+        let view = Arc::new(view);
+        let store = Store::open(&self.database()).expect("store");
+        let kernel = Box::new(self.host.clone());
+        let patience = Duration::from_millis(50);
+        let engine = Engine::new(kernel, told, store, Arc::clone(&view), patience);
+        Daemon {
+            engine: engine.expect("engine"),
+            view,
+        }
+    }
+
+    /// A daemon that has booted.
+    pub(super) fn boot(&self) -> Daemon {
+        let mut daemon = self.start();
+        let file = self.folder.path().join("router.yaml");
+        daemon.engine.boot(&file).expect("boot");
+        daemon
+    }
+
+    /// The machine restarts: what the kernel had is gone, key files stay.
+    pub(super) fn reboot(&self, fresh: &FakeKernel) {
+        let mut kernel = lock(&self.host.kernel);
+        let keys = std::mem::take(&mut kernel.keys);
+        *kernel = fresh.clone();
+        kernel.keys = keys;
+    }
+
+    /// Plays somebody else on the host.
+    pub(super) fn meddle<T>(&self, change: impl FnOnce(&mut FakeKernel) -> T) -> T {
+        change(&mut lock(&self.host.kernel))
+    }
+
+    /// All that is on the host.
+    pub(super) fn seen(&self) -> Observed {
+        self.meddle(|kernel| kernel.host.clone())
+    }
+}
+
+impl Daemon {
+    pub(super) fn apply(&mut self, config: &Config) -> Result<ApplyReport, ApplyError> {
+        self.engine.apply(config)
+    }
+
+    pub(super) fn repair(&mut self) -> Outcome {
+        self.engine.repair("test")
+    }
+
+    pub(super) fn generation(&self) -> Option<u64> {
+        self.view.status().expect("status").generation
+    }
+
+    /// What a client would see as still to do.
+    pub(super) fn pending(&self) -> usize {
+        let report = self.view.plan(None).expect("plan");
+        report.plan.steps.len()
+    }
+}
+
+pub(super) fn onprem() -> Config {
+    config(ONPREM)
+}
+
+pub(super) fn cloud() -> Config {
+    config(CLOUD)
+}
+
+/// The on-prem example with another tunnel address, MTU and a route more.
+pub(super) fn onprem_changed() -> Config {
+    let mut text = ONPREM.replace("10.255.60.2/32", "10.255.60.3/32");
+    text = text.replace("listenPort: 51820", "listenPort: 51821\n        mtu: 1380");
+    text.push_str(
+        "
+    - apiVersion: net.routerd.net/v1alpha1
+      kind: IPv4Route
+      metadata:
+        name: lab
+      spec:
+        destination: 10.90.0.0/16
+        device: ens21
+        gateway: 10.77.60.200
+",
+    );
+    config(&text)
+}
+
+fn config(text: &str) -> Config {
+    let file = SourceFile {
+        name: "router.yaml".to_owned(),
+        text: text.to_owned(),
+    };
+    Config { files: vec![file] }
+}
+
+pub(super) fn ifname(name: &str) -> IfName {
+    name.parse().expect("interface name")
+}
+
+fn link(kernel: &mut FakeKernel, name: &str, address: &str) {
+    kernel.add_link(name, "", true);
+    let net = address.parse().expect("address");
+    let added = kernel.add_address(&ifname(name), net, false);
+    added.expect("address");
+}
+
+fn default_route(kernel: &mut FakeKernel, device: &str, gateway: &str) {
+    let route = Route {
+        key: RouteKey {
+            table: 254,
+            destination: "0.0.0.0/0".parse().expect("prefix"),
+            metric: 100,
+        },
+        target: RouteTarget::Unicast {
+            device: Some(ifname(device)),
+            gateway: Some(gateway.parse().expect("gateway")),
+        },
+        preferred_source: None,
+        protocol: 16,
+    };
+    kernel.add_route(&route).expect("default route");
+}
