@@ -223,7 +223,9 @@ mod tests {
 
     #[test]
     fn every_day_round_trips() {
-        for day in 0..=Timestamp::MAX.0 / MS_PER_DAY {
+        // Four hundred years hold every kind of year; then the last ones that there are.
+        let last = Timestamp::MAX.0 / MS_PER_DAY;
+        for day in (0..146_097).chain(last - 800..=last) {
             let time = Timestamp(day * MS_PER_DAY + day % MS_PER_DAY);
             assert_eq!(at(&time.to_string()), time);
         }

@@ -9,6 +9,7 @@
 //! This crate does no I/O, reads no clock and draws no randomness: what it needs of them comes in as
 //! arguments.
 
+pub mod action;
 pub mod arp;
 pub mod config;
 pub mod doctor;

@@ -22,7 +22,8 @@ pub struct JournalRow {
     pub event: Event,
     /// [`Self::hash`] of the row before; of the first row: 64 zeros.
     pub previous: String,
-    /// SHA-256, in hexadecimal, over `previous` and the canonical JSON of this row without its hashes.
+    /// SHA-256, in hexadecimal, over `previous`, a line feed, and the canonical JSON (sorted keys, no white space)
+    /// of this row without its hashes.
     pub hash: String,
 }
 
@@ -42,7 +43,7 @@ pub enum Event {
         /// Who proposed it: `routerd`, a plugin, a person.
         by: Actor,
     },
-    /// Somebody allowed it. pending → approved; with `rollback`: succeeded or failed, now to be rolled back
+    /// Somebody allowed it. pending → approved; the approval of a rollback changes no state
     Approved {
         /// Who.
         by: Actor,
@@ -79,6 +80,8 @@ pub enum Event {
         mode: Mode,
         /// What is known about it.
         reason: String,
+        /// Whether all its processes are known to be gone; otherwise the lease stands until it ends.
+        reaped: bool,
     },
     /// It will not be done. → skipped
     Skipped {

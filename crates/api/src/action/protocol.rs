@@ -333,6 +333,14 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// Whether it is likely to hit every action on the same target alike.
+    pub fn is_target_wide(self) -> bool {
+        matches!(
+            self,
+            Self::Authentication | Self::Throttled | Self::Timeout | Self::Transient
+        )
+    }
+
     /// The class as it is written.
     pub fn as_str(self) -> &'static str {
         match self {
