@@ -22,6 +22,7 @@ pub(crate) struct Host<'a> {
     routes: BTreeMap<&'a RouteKey, Vec<&'a Route>>,
     proxies: BTreeMap<(&'a IfName, Ipv4Addr), &'a ProxyNeighbour>,
     sources: BTreeSet<(Option<&'a IfName>, Ipv4Addr)>,
+    holders: BTreeMap<IpAddr, &'a Address>,
 }
 
 impl<'a> Host<'a> {
@@ -43,6 +44,11 @@ impl<'a> Host<'a> {
             routes,
             proxies: proxies.map(|p| ((&p.ifname, p.address), p)).collect(),
             sources: sources(observed),
+            holders: observed
+                .addresses
+                .iter()
+                .map(|a| (a.net.addr(), a))
+                .collect(),
         }
     }
 
@@ -79,6 +85,11 @@ impl<'a> Host<'a> {
             RouteTarget::Unicast { device, .. } => device.as_ref() == Some(ifname),
             RouteTarget::Blackhole => false,
         })
+    }
+
+    /// Who holds an address on this host.
+    pub(crate) fn holder(&self, address: IpAddr) -> Option<&'a Address> {
+        self.holders.get(&address).copied()
     }
 
     /// The routes with this key; usually one.

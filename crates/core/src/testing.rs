@@ -14,7 +14,7 @@ use crate::effective::*;
 use crate::fake::FakeKernel;
 use crate::kernel::Kernel;
 use crate::key::{KeySource, PublicKey, SecretKey};
-use crate::observed::Query;
+use crate::observed::{PeerState, Query};
 use crate::plan::{self, Plan};
 use crate::{Effective, Ledger, Observed};
 
@@ -257,4 +257,28 @@ impl Node {
         assert_eq!(again.steps, [], "second plan after {:#?}", plan.view());
         plan
     }
+}
+
+/// The on-prem site as it runs well.
+pub(crate) fn healthy_onprem() -> Node {
+    healthy(onprem_host(), &onprem())
+}
+
+/// The cloud site as it runs well.
+pub(crate) fn healthy_cloud() -> Node {
+    healthy(cloud_host(), &cloud())
+}
+
+fn healthy(kernel: FakeKernel, effective: &Effective) -> Node {
+    let mut node = Node::new(kernel);
+    node.settle(effective);
+    peer_of(&mut node).handshake_age = Some(10);
+    node
+}
+
+/// The one peer of `wg-hybrid`.
+pub(crate) fn peer_of(node: &mut Node) -> &mut PeerState {
+    let device = node.kernel.host.wireguard.get_mut(&name("wg-hybrid"));
+    let peer = device.expect("device").peers.get_mut(&peer_key(7));
+    peer.expect("peer")
 }

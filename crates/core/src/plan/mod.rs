@@ -18,7 +18,9 @@ mod words;
 
 pub use step::{Action, AllowedIpsChange, PeerChange, PresharedKeyChange, Step, WireGuardChange};
 
-use resolve::resolve;
+pub(crate) use desired::Desired;
+pub(crate) use diff::DEAD_AFTER;
+pub(crate) use resolve::{Underlay, resolve, underlay_path_mtu};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -17,6 +17,7 @@ use crate::host::{Host, is_our_table};
 
 pub(crate) use links::link_restore;
 pub(crate) use settings::setting_restore;
+pub(crate) use tunnels::DEAD_AFTER;
 
 /// All steps in the order of execution.
 pub(crate) fn diff(desired: &Desired<'_>, host: &Host<'_>) -> Vec<Step> {

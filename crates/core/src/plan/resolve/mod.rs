@@ -7,6 +7,8 @@ mod routes;
 mod settings;
 mod tunnels;
 
+pub(crate) use tunnels::{Underlay, underlay_path_mtu};
+
 use std::collections::BTreeSet;
 
 use links::After;

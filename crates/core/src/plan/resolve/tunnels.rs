@@ -185,7 +185,7 @@ fn mtus(
 ) -> (u32, u32) {
     let underlay = underlay_path_mtu(ifname, intent, host);
     let fits = match underlay {
-        Underlay::Known(mtu) => Some(mtu.max(LEAST_MTU_V4)),
+        Underlay::Known { inside, .. } => Some(inside.max(LEAST_MTU_V4)),
         Underlay::NoEndpoint | Underlay::NoRoute | Underlay::Loop => None,
     };
     let own = effective
@@ -206,10 +206,15 @@ fn mtus(
 }
 
 /// What is known about the way to the peers of a tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Underlay {
-    /// The least path MTU to any peer, less WireGuard's overhead.
-    Known(u32),
+    /// The way to the peer that the least fits through.
+    Known {
+        /// What of it is left for packets inside the tunnel.
+        inside: u32,
+        /// Path MTU of the underlay.
+        path: u32,
+    },
     /// All peers call us.
     NoEndpoint,
     /// The kernel has no route to any peer.
@@ -218,7 +223,7 @@ pub(crate) enum Underlay {
     Loop,
 }
 
-/// The path MTU inside a tunnel as its underlay allows it.
+/// The path MTU of a tunnel's underlay.
 pub(crate) fn underlay_path_mtu(
     ifname: &IfName,
     intent: &WireGuardIntent,
@@ -230,11 +235,12 @@ pub(crate) fn underlay_path_mtu(
         .iter()
         .filter_map(|e| Some((e, lookups.get(&e.ip())?)));
     let (looped, outside): (Vec<_>, Vec<_>) = routed.partition(|(_, way)| way.device == *ifname);
-    let inside = outside
-        .iter()
-        .map(|(e, way)| way.mtu.saturating_sub(overhead(**e)));
-    match inside.min() {
-        Some(least) => Underlay::Known(least),
+    let known = outside.iter().map(|(endpoint, way)| Underlay::Known {
+        inside: way.mtu.saturating_sub(overhead(**endpoint)),
+        path: way.mtu,
+    });
+    match known.min() {
+        Some(least) => least,
         None if endpoints.is_empty() => Underlay::NoEndpoint,
         None if looped.is_empty() => Underlay::NoRoute,
         None => Underlay::Loop,
