@@ -114,7 +114,8 @@ impl Check<'_, '_> {
             let here = Path::Field(&path, &entry.key);
             let needed = required.contains(&entry.key);
             match fields.get(&entry.key) {
-                Some(_) if matches!(entry.node.value, Value::Null) => {
+                Some(field) if matches!(entry.node.value, Value::Null) => {
+                    let needed = needed.then(|| expectation(&entry.key, field));
                     self.empty(here, entry.key_mark, needed);
                 }
                 Some(field) => self.value(here, &entry.node, entry.key_mark, field),
@@ -124,7 +125,7 @@ impl Check<'_, '_> {
         for name in required {
             if !entries.iter().any(|entry| entry.key == *name) {
                 let message = format!("`{}` is missing", Path::Field(&path, name));
-                let hint = fields.get(name).map(expectation);
+                let hint = fields.get(name).map(|field| expectation(name, field));
                 self.error(owner, "missing-field", message, hint);
             }
         }
@@ -159,10 +160,11 @@ impl Check<'_, '_> {
         self.error(entry.key_mark, "unknown-field", message, Some(hint));
     }
 
-    fn empty(&mut self, path: Path<'_>, mark: Mark, needed: bool) {
-        if needed {
+    /// A key without a value; `needed` says what should stand there if something must.
+    fn empty(&mut self, path: Path<'_>, mark: Mark, needed: Option<String>) {
+        if needed.is_some() {
             let message = format!("`{path}` has no value");
-            self.error(mark, "missing-field", message, None);
+            self.error(mark, "missing-field", message, needed);
         } else {
             let found = Diagnostic::warning("empty-value", format!("`{path}` has no value"))
                 .about(self.subject)
@@ -268,17 +270,20 @@ fn accepts(shape: &Shape, value: &Value) -> bool {
     )
 }
 
-/// What a missing field should hold.
-fn expectation(shape: &Shape) -> String {
-    let meaning = shape
-        .doc
-        .lines()
+/// What a missing field should hold: the first sentence about it.
+fn expectation(name: &str, shape: &Shape) -> String {
+    let sentence = shape.doc.split_inclusive(". ").next().unwrap_or_default();
+    let sentence = sentence.trim_end().trim_end_matches('.');
+    let mut letters = sentence.chars();
+    let meaning: String = letters
         .next()
-        .unwrap_or_default()
-        .trim_end_matches('.');
-    if meaning.is_empty() {
-        format!("expected: {}", shape.noun())
-    } else {
-        format!("{} ({})", meaning, shape.noun())
+        .into_iter()
+        .flat_map(char::to_lowercase)
+        .chain(letters)
+        .collect();
+    match &shape.body {
+        Body::Choice { .. } => format!("`{name}` is {meaning}: {}", shape.noun()),
+        _ if meaning.is_empty() => format!("`{name}` is {}", shape.noun()),
+        _ => format!("`{name}` is {meaning}"),
     }
 }

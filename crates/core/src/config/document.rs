@@ -165,6 +165,7 @@ impl<'c, 's> Finder<'c, 's> {
             },
         };
         let Some(name) = frame.name else { return };
+        let kind_known = known.filter(|_| frame.spec.is_some());
         let (spec_mark, spec) = match frame.spec {
             Some(entry) => (entry.key_mark, entry.node),
             None => (
@@ -177,7 +178,7 @@ impl<'c, 's> Finder<'c, 's> {
         };
         self.found.push(Written {
             id: ResourceId::new(kind, name),
-            kind: known,
+            kind: kind_known,
             mark,
             spec_mark,
             spec,

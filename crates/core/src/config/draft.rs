@@ -4,7 +4,7 @@
 //! up here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use api::{Diagnostic, IfName, ResourceId};
 use ipnet::{IpNet, Ipv4Net};
@@ -12,9 +12,12 @@ use ipnet::{IpNet, Ipv4Net};
 use super::sink::Sink;
 use super::tree::{Mark, Node};
 use crate::Effective;
-use crate::effective::{RouteIntent, RouteKey, RouteTarget};
+use crate::effective::{AddressIntent, RouteIntent, RouteKey, RouteTarget};
 use crate::key::PublicKey;
 use crate::kinds::field::{Capability, Cloud, Reference, RouteTable, Side};
+
+/// The kinds that declare interfaces.
+pub(crate) const DEVICE_KINDS: [&str; 2] = ["Interface", "WireGuardInterface"];
 
 /// A resource whose form is right, on its way to be compiled.
 #[derive(Debug)]
@@ -73,12 +76,16 @@ pub(crate) struct Draft {
     pub(crate) domains: BTreeMap<String, Domain>,
     /// Cloud profiles by name.
     pub(crate) providers: BTreeMap<String, Provider>,
-    /// Addresses that this configuration gives to interfaces, or expects on them.
-    pub(crate) addresses: Vec<OwnAddress>,
+    /// Addresses that this configuration gives to interfaces, or expects on them, by interface.
+    pub(crate) addresses: BTreeMap<IfName, Vec<OwnAddress>>,
+    /// The resource behind each of these addresses.
+    pub(crate) own_addresses: BTreeMap<IpAddr, ResourceId>,
     /// What is routed into tunnels.
     pub(crate) deliveries: Vec<Delivery>,
     /// Claims by address.
     pub(crate) claims: BTreeMap<Ipv4Addr, Claim>,
+    /// Resources that are used without being named: the only OverlayPeer, the domain around an address.
+    pub(crate) implied: BTreeSet<ResourceId>,
     /// Where the resource behind each route stands.
     pub(crate) route_marks: BTreeMap<RouteKey, Mark>,
 }
@@ -92,6 +99,7 @@ pub(crate) struct Device {
     pub(crate) wireguard: bool,
     /// The MTU it is given, or said to have.
     pub(crate) mtu: Option<u32>,
+    pub(crate) mtu_mark: Mark,
 }
 
 /// A WireGuard peer.
@@ -115,7 +123,12 @@ pub(crate) struct Path {
     pub(crate) mark: Mark,
     /// The side of this node.
     pub(crate) role: Option<Side>,
+    /// The name of this node.
+    pub(crate) node: Option<String>,
+    /// The device that packets leave by.
     pub(crate) device: IfName,
+    /// Whether that is a tunnel, where no machine of this site can be.
+    pub(crate) is_tunnel: bool,
     pub(crate) gateway: Option<Ipv4Addr>,
     pub(crate) source: Option<Ipv4Addr>,
     /// Names that the WireGuardPeer may have, best first.
@@ -137,6 +150,7 @@ pub(crate) struct Domain {
 #[derive(Debug, Clone)]
 pub(crate) struct Provider {
     pub(crate) id: ResourceId,
+    pub(crate) mark: Mark,
     pub(crate) cloud: Cloud,
     pub(crate) subscription: Option<String>,
     pub(crate) capabilities: BTreeSet<Capability>,
@@ -147,7 +161,6 @@ pub(crate) struct Provider {
 pub(crate) struct OwnAddress {
     pub(crate) id: ResourceId,
     pub(crate) mark: Mark,
-    pub(crate) ifname: IfName,
     pub(crate) net: IpNet,
     /// Its subnet may be on other interfaces too.
     pub(crate) may_overlap: bool,
@@ -182,8 +195,11 @@ impl Draft {
         if let Some(device) = self.declared(reference) {
             return Some(device.ifname.clone());
         }
-        let refused = self.broken.iter().any(|id| reference.names(id));
-        if reference.kind.is_some() || refused {
+        let refused = |kind: &str| {
+            self.broken
+                .contains(&ResourceId::new(kind, &reference.name))
+        };
+        if reference.kind.is_some() || DEVICE_KINDS.iter().any(|kind| refused(kind)) {
             return None;
         }
         reference.name.parse().ok()
@@ -206,14 +222,30 @@ impl Draft {
             .find(|device| device.ifname == *ifname)
     }
 
-    /// The address of this node that equals `address`, if the configuration knows it.
-    pub(crate) fn own_address(&self, address: Ipv4Addr) -> Option<&OwnAddress> {
-        self.addresses.iter().find(|own| own.net.addr() == address)
+    /// Whether an interface is a WireGuardInterface of this configuration.
+    pub(crate) fn is_wireguard(&self, ifname: &IfName) -> bool {
+        self.device_of(ifname)
+            .is_some_and(|device| device.wireguard)
+    }
+
+    /// The resource that gives this node an address, if the configuration knows it.
+    pub(crate) fn owner_of(&self, address: impl Into<IpAddr>) -> Option<&ResourceId> {
+        self.own_addresses.get(&address.into())
+    }
+
+    /// What is known of the addresses of an interface.
+    pub(crate) fn addresses_of(&self, ifname: &IfName) -> &[OwnAddress] {
+        self.addresses
+            .get(ifname)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
     }
 
     /// Whether a resource of this kind was refused, so that one may be missing here.
     pub(crate) fn lacks(&self, kind: &str) -> bool {
-        self.broken.iter().any(|id| id.kind == kind)
+        let first = ResourceId::new(kind, "");
+        let next = self.broken.range(first..).next();
+        next.is_some_and(|id| id.kind == kind)
     }
 
     /// Takes an interface; a second one of the same name is refused.
@@ -233,6 +265,48 @@ impl Draft {
         }
         self.devices.insert(resource.id.clone(), device);
         true
+    }
+
+    /// Takes an address of this node.
+    pub(crate) fn add_address(
+        &mut self,
+        resource: &Resource<'_>,
+        path: &str,
+        ifname: &IfName,
+        net: IpNet,
+        may_overlap: bool,
+    ) {
+        self.own_addresses
+            .entry(net.addr())
+            .or_insert_with(|| resource.id.clone());
+        let known = self.addresses.entry(ifname.clone()).or_default();
+        known.push(OwnAddress {
+            id: resource.id.clone(),
+            mark: resource.at(path),
+            net,
+            may_overlap,
+        });
+    }
+
+    /// Has an address held on an interface; one that is held already stays with its first owner.
+    pub(crate) fn hold_address(&mut self, resource: &Resource<'_>, ifname: &IfName, net: IpNet) {
+        let owner = resource.id.clone();
+        let held = self.effective.addresses.entry((ifname.clone(), net));
+        held.or_insert(AddressIntent { owner });
+    }
+
+    /// The routes of a table to exactly this destination.
+    pub(crate) fn routes_to(
+        &self,
+        table: u32,
+        destination: Ipv4Net,
+    ) -> impl Iterator<Item = (&RouteKey, &RouteIntent)> {
+        let key = |metric| RouteKey {
+            table,
+            destination,
+            metric,
+        };
+        self.effective.routes.range(key(0)..=key(u32::MAX))
     }
 
     /// Takes a route. One of the same table, destination and metric is refused, as the kernel would.
@@ -287,16 +361,21 @@ impl Draft {
         };
         let source = over.path.and_then(|path| path.source);
         self.add_route(resource, field, key, target, source, sink);
-        self.deliveries.push(Delivery {
+        self.carry(Delivery {
             owner: resource.id.clone(),
             mark: resource.at(field),
-            device: over.device.clone(),
+            device: over.device,
             destination,
             path: over.path.map(|path| path.id.name.clone()),
             gateway: over.path.and_then(|path| path.gateway),
         });
-        let owners = self.effective.delivery.entry(over.device);
-        owners.or_default().insert(resource.id.clone());
+    }
+
+    /// Notes what a tunnel carries for others: forwarded traffic, whose MSS is clamped.
+    pub(crate) fn carry(&mut self, delivery: Delivery) {
+        let owners = self.effective.delivery.entry(delivery.device.clone());
+        owners.or_default().insert(delivery.owner.clone());
+        self.deliveries.push(delivery);
     }
 }
 

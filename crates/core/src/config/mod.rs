@@ -11,13 +11,18 @@
 pub(crate) mod check;
 pub(crate) mod document;
 pub(crate) mod draft;
+mod reference;
 mod references;
 mod rules;
+mod schema;
 pub(crate) mod shape;
 pub(crate) mod sink;
 mod suggest;
 pub(crate) mod tree;
 mod yaml;
+
+pub use reference::reference;
+pub use schema::schema;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +35,7 @@ use self::draft::{Draft, Resource};
 use self::references::Names;
 use self::shape::Shape;
 use self::sink::Sink;
+use self::tree::Mark;
 use crate::Effective;
 use crate::effective::Declared;
 use crate::kinds::KINDS;
@@ -67,7 +73,10 @@ pub fn load(config: &Config) -> Loaded {
     let used = references::resolve(&mentions, &names, &mut sink);
 
     let mut draft = compile(&written, &shapes, &mut sink);
-    rules::apply(&mut draft, &used, &mut sink);
+    if written.is_empty() && sink.errors() == 0 {
+        warn_of_nothing(&mut sink);
+    }
+    rules::apply(&mut draft, &rules::Context { used: &used }, &mut sink);
     Loaded {
         resources: written.len(),
         effective: (sink.errors() == 0).then_some(draft.effective),
@@ -75,12 +84,23 @@ pub fn load(config: &Config) -> Loaded {
     }
 }
 
+/// Nothing is a configuration too: it takes back all that routerd ever made.
+fn warn_of_nothing(sink: &mut Sink<'_>) {
+    let start = Mark {
+        file: 0,
+        line: 1,
+        column: 1,
+    };
+    let found = Diagnostic::warning("empty-configuration", "there is no resource in it")
+        .hint("applying it removes everything that routerd made on this host");
+    sink.push(start, found);
+}
+
 fn refuse_duplicates(written: &mut [Written], sink: &mut Sink<'_>) {
-    let mut first = BTreeMap::<ResourceId, tree::Mark>::new();
+    let mut first = BTreeMap::<ResourceId, Mark>::new();
     for resource in written {
         if let Some(mark) = first.get(&resource.id) {
-            let message = format!("there are two resources {}", resource.id);
-            let found = Diagnostic::error("duplicate-resource", message)
+            let found = Diagnostic::error("duplicate-resource", "it is declared twice")
                 .about(&resource.id)
                 .hint(format!("the first one stands at {}", sink.refer(*mark)));
             sink.push(resource.mark, found);

@@ -12,8 +12,8 @@ use crate::kinds::field::{Reference, TextField};
 /// The names of all resources by kind, refused ones included.
 pub(crate) struct Names<'w> {
     by_kind: BTreeMap<&'w str, BTreeSet<&'w str>>,
-    /// Names that interfaces have in the kernel, as far as they are written.
-    ifnames: BTreeSet<&'w str>,
+    /// Names that interfaces have in the kernel, as far as they are written, and the kinds that declare them.
+    ifnames: BTreeMap<&'w str, &'w str>,
     /// Whether a file could not be read to its end: then a name that is missing may stand there.
     pub(crate) incomplete: bool,
 }
@@ -27,7 +27,12 @@ impl<'w> Names<'w> {
         }
         let ifnames = resources
             .iter()
-            .filter_map(|resource| resource.spec.get("ifname")?.text())
+            .filter_map(|resource| {
+                Some((
+                    resource.spec.get("ifname")?.text()?,
+                    resource.id.kind.as_str(),
+                ))
+            })
             .collect();
         Self {
             by_kind,
@@ -40,6 +45,12 @@ impl<'w> Names<'w> {
         self.by_kind
             .get(kind)
             .is_some_and(|names| names.contains(name))
+    }
+
+    /// Whether a resource of one of these kinds declares an interface of this name.
+    fn declares(&self, kinds: &[String], ifname: &str) -> bool {
+        let kind = self.ifnames.get(ifname);
+        kind.is_some_and(|kind| kinds.iter().any(|fits| fits == kind))
     }
 
     fn of_kinds<'n>(&'n self, kinds: &'n [String]) -> impl Iterator<Item = &'w str> + 'n {
@@ -93,12 +104,12 @@ fn bare(mention: &Mention, name: &str, names: &Names<'_>, sink: &mut Sink<'_>) {
         .collect();
     match fitting[..] {
         [] if mention.or_interface => kernel_interface(mention, name, names, sink),
-        [] if names.ifnames.contains(name) => {}
         [] if names.incomplete => {}
+        [] if names.declares(&mention.kinds, name) => {}
         [] => unknown(mention, &mention.kinds, name, names, sink),
         [_] => {}
         [first, second, ..] => {
-            let message = format!("`{name}` is a {first} and a {second}");
+            let message = format!("`{name}` is {} and {}", article(first), article(second));
             let hint = format!("write `{first}/{name}` or `{second}/{name}`");
             error(mention, "ambiguous-reference", message, hint, sink);
         }
@@ -107,7 +118,7 @@ fn bare(mention: &Mention, name: &str, names: &Names<'_>, sink: &mut Sink<'_>) {
 
 /// A name that no resource has: the kernel's, unless it looks like a slip.
 fn kernel_interface(mention: &Mention, name: &str, names: &Names<'_>, sink: &mut Sink<'_>) {
-    if names.ifnames.contains(name) || names.incomplete {
+    if names.ifnames.contains_key(name) || names.incomplete {
         return;
     }
     if name.parse::<IfName>().is_err() {
@@ -116,7 +127,7 @@ fn kernel_interface(mention: &Mention, name: &str, names: &Names<'_>, sink: &mut
     }
     let declared: Vec<&str> = names
         .of_kinds(&mention.kinds)
-        .chain(names.ifnames.iter().copied())
+        .chain(names.ifnames.keys().copied())
         .collect();
     if let Some(near) = sink
         .suggest(name, declared)

@@ -30,10 +30,16 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Takes a finding.
-    pub(crate) fn push(&mut self, mark: Mark, diagnostic: Diagnostic) {
-        let place = self.place(mark);
+    /// Takes a finding. Whatever of the configuration it quotes cannot play tricks on a terminal.
+    pub(crate) fn push(&mut self, mark: Mark, mut diagnostic: Diagnostic) {
         self.errors += usize::from(diagnostic.is_error());
+        let texts = [
+            Some(&mut diagnostic.message),
+            diagnostic.subject.as_mut(),
+            diagnostic.hint.as_mut(),
+        ];
+        texts.into_iter().flatten().for_each(printable);
+        let place = self.place(mark);
         self.found.push((mark, diagnostic.at(place)));
     }
 
@@ -75,12 +81,24 @@ impl<'a> Sink<'a> {
 
     /// All findings in order of place, each once.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
-        self.found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        self.found.sort_by_key(|(mark, _)| *mark);
         let mut seen = BTreeSet::new();
         self.found
             .into_iter()
             .filter(|(mark, found)| seen.insert((*mark, found.id.clone(), found.message.clone())))
             .map(|(_, found)| found)
             .collect()
+    }
+}
+
+/// Removes control characters and cuts what no one would read.
+fn printable(text: &mut String) {
+    const LONGEST: usize = 600;
+    if text.contains(|c: char| c.is_control()) {
+        text.retain(|c| !c.is_control());
+    }
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
     }
 }

@@ -42,14 +42,13 @@ pub(crate) fn read(file: usize, text: &str, sink: &mut Sink<'_>) -> Vec<Node> {
         sink,
     };
     let mut documents = Vec::new();
-    if let Err(Stopped(mark, diagnostic)) = reader.stream(&mut documents) {
-        reader.sink.push(mark, diagnostic);
-    }
+    // What stopped it was reported; what was read until then counts.
+    let _ = reader.stream(&mut documents);
     documents
 }
 
-/// Reading cannot go on.
-struct Stopped(Mark, Diagnostic);
+/// Reading cannot go on; the reason was reported.
+struct Stopped;
 
 struct Reader<'t, 's, 'f> {
     parser: Parser<'t, StrInput<'t>>,
@@ -64,8 +63,7 @@ struct Reader<'t, 's, 'f> {
 impl<'t> Reader<'t, '_, '_> {
     fn stream(&mut self, documents: &mut Vec<Node>) -> Result<(), Stopped> {
         loop {
-            let (event, span) = self.next()?;
-            match event {
+            match self.next()?.0 {
                 Event::StreamEnd => return Ok(()),
                 Event::DocumentStart(_) => {
                     self.anchors.clear();
@@ -75,9 +73,7 @@ impl<'t> Reader<'t, '_, '_> {
                         documents.push(node);
                     }
                 }
-                _ => {
-                    let _ = span;
-                }
+                _ => {}
             }
         }
     }
@@ -85,7 +81,7 @@ impl<'t> Reader<'t, '_, '_> {
     fn next(&mut self) -> Result<(Event<'t>, Span), Stopped> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(self.syntax_error(&error)),
+            Some(Err(error)) => Err(self.stop_at(&error)),
             None => Ok((Event::StreamEnd, Span::default())),
         }
     }
@@ -94,7 +90,7 @@ impl<'t> Reader<'t, '_, '_> {
         let mark = self.mark(span.start);
         if depth > MAX_DEPTH {
             let message = format!("nested deeper than {MAX_DEPTH} levels");
-            return Err(Stopped(mark, Diagnostic::error("nested-too-deep", message)));
+            return Err(self.stop(mark, Diagnostic::error("nested-too-deep", message)));
         }
         let (anchor, value) = match event {
             Event::Alias(anchor) => return self.alias(anchor, mark, depth),
@@ -150,7 +146,7 @@ impl<'t> Reader<'t, '_, '_> {
             let (event, span) = self.next()?;
             let node = self.node(event, span, depth + 1)?;
             let Some(key) = key else {
-                let found = Diagnostic::error("bad-key", "a key must be plain text");
+                let found = Diagnostic::error("yaml-key", "a key must be plain text");
                 self.sink.push(key_mark, found);
                 continue;
             };
@@ -177,11 +173,11 @@ impl<'t> Reader<'t, '_, '_> {
         let Some((node, size, height)) = self.anchors.get(&anchor).cloned() else {
             // The anchor is still open: the node would contain itself.
             let found = Diagnostic::error("alias-loop", "an alias stands inside its own anchor");
-            return Err(Stopped(mark, found));
+            return Err(self.stop(mark, found));
         };
         if depth + height > MAX_DEPTH {
             let message = format!("aliases nest deeper than {MAX_DEPTH} levels");
-            return Err(Stopped(mark, Diagnostic::error("nested-too-deep", message)));
+            return Err(self.stop(mark, Diagnostic::error("nested-too-deep", message)));
         }
         self.pay(size, mark)?;
         Ok(node)
@@ -197,7 +193,7 @@ impl<'t> Reader<'t, '_, '_> {
                 let message = format!("aliases stand for more than {ALIAS_BUDGET} nodes");
                 let found = Diagnostic::error("too-many-aliases", message)
                     .hint("write the values out, or split them over several resources");
-                Err(Stopped(mark, found))
+                Err(self.stop(mark, found))
             }
         }
     }
@@ -235,14 +231,19 @@ impl<'t> Reader<'t, '_, '_> {
         }
     }
 
-    fn syntax_error(&self, error: &ScanError) -> Stopped {
+    fn stop_at(&mut self, error: &ScanError) -> Stopped {
         let found = Diagnostic::error("yaml-syntax", format!("not valid YAML: {}", error.info()));
         let found = if error.info().contains("tab") {
             found.hint("YAML is indented with spaces, never with tabs")
         } else {
             found.hint("nothing after this place of the file was read")
         };
-        Stopped(self.mark(*error.marker()), found)
+        self.stop(self.mark(*error.marker()), found)
+    }
+
+    fn stop(&mut self, mark: Mark, found: Diagnostic) -> Stopped {
+        self.sink.push(mark, found);
+        Stopped
     }
 
     /// The parser may stand behind the last line at the end of the text.

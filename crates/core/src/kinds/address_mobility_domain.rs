@@ -12,6 +12,8 @@ use crate::config::sink::Sink;
 
 /// A subnet whose addresses may live at any site. Single addresses of it are captured and delivered; the subnet itself is
 /// never stretched.
+///
+/// The prefix is one that hosts live in: not 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16 or 224.0.0.0/3.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AddressMobilityDomain {

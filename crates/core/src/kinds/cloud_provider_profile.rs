@@ -12,12 +12,16 @@ use crate::config::draft::{Draft, Provider, Resource};
 use crate::config::sink::Sink;
 
 /// A cloud account as its router sees it. It holds no credentials: those belong to the provider's executor.
+///
+/// `subscriptionID` and `resourceGroup` are of Azure, `compartmentID` of OCI, `project` of GCP; on another provider they
+/// are refused.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CloudProviderProfile {
     /// The provider.
     provider: Cloud,
     /// The region, in the provider's own spelling. Absent: asked of the metadata service.
+    #[expect(dead_code, reason = "read by executors from the resource itself")]
     region: Option<Text<CloudName>>,
     /// The subscription, on Azure.
     #[serde(rename = "subscriptionID")]
@@ -79,6 +83,7 @@ auth:
         let capabilities = self.capabilities(resource, sink);
         let provider = Provider {
             id: resource.id.clone(),
+            mark: resource.mark,
             cloud: self.provider,
             subscription: self.subscription_id.map(|id| id.0.0),
             capabilities,

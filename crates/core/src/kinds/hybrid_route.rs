@@ -14,6 +14,8 @@ use crate::config::sink::Sink;
 
 /// Routes to prefixes that live at another site, one for each destination. They are checked, removed and repaired like those of
 /// an IPv4Route.
+///
+/// A default route, also as two halves, is refused.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct HybridRoute {

@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::Kind;
 use super::field::{InterfaceAddress, Text};
-use crate::config::draft::{Device, Draft, OwnAddress, Resource};
+use crate::config::draft::{Device, Draft, Resource};
 use crate::config::sink::Sink;
-use crate::effective::{AddressIntent, InterfaceIntent};
+use crate::effective::InterfaceIntent;
 
 /// A network interface that somebody else made: a NIC, a bridge, a VLAN. Declaring it gives it a name that other
 /// resources refer to, and its state a place in `routerctl status`.
@@ -42,6 +42,7 @@ ifname: eth0
             mark: resource.mark,
             wireguard: false,
             mtu: self.mtu,
+            mtu_mark: resource.at("mtu"),
         };
         if !draft.add_device(resource, device, sink) {
             return;
@@ -51,20 +52,9 @@ ifname: eth0
         }
         for (index, address) in self.addresses.iter().enumerate() {
             let net = address.0.0;
-            draft.addresses.push(OwnAddress {
-                id: resource.id.clone(),
-                mark: resource.at(&format!("addresses.{index}")),
-                ifname: ifname.clone(),
-                net,
-                may_overlap: false,
-            });
+            draft.add_address(resource, &format!("addresses.{index}"), &ifname, net, false);
             if self.managed {
-                let owner = resource.id.clone();
-                let key = (ifname.clone(), net);
-                draft
-                    .effective
-                    .addresses
-                    .insert(key, AddressIntent { owner });
+                draft.hold_address(resource, &ifname, net);
             }
         }
         let intent = InterfaceIntent {

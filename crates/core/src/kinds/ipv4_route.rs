@@ -14,6 +14,9 @@ use crate::config::sink::Sink;
 use crate::effective::{RouteKey, RouteTarget};
 
 /// A static IPv4 route.
+///
+/// A unicast route has a device, a gateway, or both; a blackhole route has neither. A destination that a claim or a
+/// HybridRoute delivers cannot be routed here too, and two routes differ in table, destination or metric.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct IPv4Route {
@@ -77,21 +80,15 @@ metric: 50
             return;
         };
         let destination = self.destination.0;
-        let derived =
-            |(key, _): &(&RouteKey, _)| key.table == table && key.destination == destination;
-        let derived = draft
-            .effective
-            .routes
-            .iter()
-            .filter(derived)
-            .map(|(_, route)| &route.owner);
-        if let Some(owner) = derived.into_iter().find(|owner| owner.kind != Self::NAME) {
-            let message = format!("{destination} is routed by {owner} already");
+        let mut routes = draft.routes_to(table, destination);
+        if let Some((_, route)) = routes.find(|(_, route)| route.owner.kind != Self::NAME) {
+            let message = format!("{destination} is routed by {} already", route.owner);
             let found = Diagnostic::error("route-conflict", message)
                 .hint("remove this route, or the claim; routerd never replaces a route of yours");
             resource.report(sink, "destination", found);
             return;
         }
+        drop(routes);
         if let RouteTarget::Unicast {
             device: Some(device),
             gateway,
@@ -100,7 +97,7 @@ metric: 50
                 .device_of(device)
                 .is_some_and(|device| device.wireguard)
         {
-            draft.deliveries.push(Delivery {
+            draft.carry(Delivery {
                 owner: resource.id.clone(),
                 mark: resource.at("destination"),
                 device: device.clone(),
@@ -108,8 +105,6 @@ metric: 50
                 path: None,
                 gateway: *gateway,
             });
-            let owners = draft.effective.delivery.entry(device.clone()).or_default();
-            owners.insert(resource.id.clone());
         }
         let key = RouteKey {
             table,

@@ -7,11 +7,12 @@ use serde::Deserialize;
 
 use super::Kind;
 use super::field::{InterfaceAddress, KERNEL_INTERFACE, Reference, Text};
-use crate::config::draft::{Draft, OwnAddress, Resource};
+use crate::config::draft::{Draft, Resource};
 use crate::config::sink::Sink;
-use crate::effective::AddressIntent;
 
 /// An IPv4 address that routerd holds on an interface.
+///
+/// Its subnet may not overlap with one on another interface unless that is said to be meant.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct IPv4StaticAddress {
@@ -41,34 +42,12 @@ address: 10.77.60.4/24
         };
         let net = self.address.0.0;
         if let IpNet::V6(_) = net {
-            let found = Diagnostic::error("bad-address", format!("`{net}` is not an IPv4 address"));
+            let found = Diagnostic::error("bad-address", format!("`{net}` is not an IPv4 address"))
+                .hint("an IPv6 address goes into `addresses` of its interface");
             resource.report(sink, "address", found);
             return;
         }
-        let reason = self
-            .allow_overlap_reason
-            .as_deref()
-            .unwrap_or_default()
-            .trim();
-        if self.allow_overlap == reason.is_empty() {
-            let (field, message, hint) = if self.allow_overlap {
-                (
-                    "allowOverlap",
-                    "`spec.allowOverlapReason` is missing",
-                    "say why the overlap is meant",
-                )
-            } else {
-                (
-                    "allowOverlapReason",
-                    "`spec.allowOverlapReason` gives a reason, but nothing is allowed",
-                    "set `allowOverlap: true`, or remove the reason",
-                )
-            };
-            if self.allow_overlap || self.allow_overlap_reason.is_some() {
-                let found = Diagnostic::error("overlap-reason", message).hint(hint);
-                resource.report(sink, field, found);
-            }
-        }
+        self.check_reason(resource, sink);
         let key = (ifname.clone(), net);
         if let Some(first) = draft.effective.addresses.get(&key) {
             let message = format!("{} holds {net} on {ifname} already", first.owner);
@@ -76,17 +55,29 @@ address: 10.77.60.4/24
             resource.report(sink, "address", found);
             return;
         }
-        draft.addresses.push(OwnAddress {
-            id: resource.id.clone(),
-            mark: resource.at("address"),
-            ifname,
-            net,
-            may_overlap: self.allow_overlap,
-        });
-        let owner = resource.id.clone();
-        draft
-            .effective
-            .addresses
-            .insert(key, AddressIntent { owner });
+        draft.add_address(resource, "address", &ifname, net, self.allow_overlap);
+        draft.hold_address(resource, &ifname, net);
+    }
+}
+
+impl IPv4StaticAddress {
+    /// An overlap and its reason come together.
+    fn check_reason(&self, resource: &Resource<'_>, sink: &mut Sink<'_>) {
+        let reason = self.allow_overlap_reason.as_deref().map(str::trim);
+        let (field, message, hint) = match (self.allow_overlap, reason) {
+            (true, None | Some("")) => (
+                "allowOverlap",
+                "`spec.allowOverlapReason` is missing",
+                "say why the overlap is meant",
+            ),
+            (false, Some(_)) => (
+                "allowOverlapReason",
+                "a reason is given, but no overlap is allowed",
+                "set `allowOverlap: true`, or remove the reason",
+            ),
+            _ => return,
+        };
+        let found = Diagnostic::error("overlap-reason", message).hint(hint);
+        resource.report(sink, field, found);
     }
 }

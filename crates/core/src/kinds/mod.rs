@@ -110,3 +110,56 @@ pub(crate) const PLANNED: &[&str] = &[
     "TunnelInterface",
     "WebConsole",
 ];
+
+#[cfg(test)]
+mod tests {
+    use api::control::{Config, SourceFile};
+
+    use super::*;
+
+    #[test]
+    fn every_example_has_the_right_form() {
+        for kind in KINDS {
+            let spec: String = kind
+                .example
+                .lines()
+                .map(|line| format!("  {line}\n"))
+                .collect();
+            let text = format!(
+                "apiVersion: {}/{VERSION}\nkind: {}\nmetadata:\n  name: example\nspec:\n{spec}",
+                kind.group, kind.name
+            );
+            let file = SourceFile {
+                name: kind.name.to_owned(),
+                text,
+            };
+            let loaded = crate::config::load(&Config { files: vec![file] });
+            // Alone, it has nothing to refer to and nothing refers to it.
+            let alone = [
+                "unknown-reference",
+                "unused-resource",
+                "tunnel-without-peer",
+                "tunnel-not-declared",
+            ];
+            let found: Vec<_> = loaded
+                .diagnostics
+                .iter()
+                .filter(|d| !alone.contains(&d.id.as_str()))
+                .collect();
+            assert!(found.is_empty(), "{}: {found:#?}", kind.name);
+        }
+    }
+
+    #[test]
+    fn kinds_are_named_once() {
+        let mut names: Vec<_> = KINDS
+            .iter()
+            .map(|kind| kind.name)
+            .chain(PLANNED.iter().copied())
+            .collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -3,17 +3,19 @@
 use std::net::Ipv4Addr;
 
 use api::{Diagnostic, IfName};
-use ipnet::IpNet;
+use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Kind;
 use super::field::{KERNEL_INTERFACE, OverlayAddress, Reference, ResourceName, Side, Text};
-use crate::config::draft::{Draft, Path, Resource};
+use crate::config::draft::{Delivery, Draft, OwnAddress, Path, Resource};
 use crate::config::sink::Sink;
-use crate::effective::AddressIntent;
 
 /// Another site, and the tunnel to it. `role` and `nodeID` describe this node, `remote` the other one.
+///
+/// Where the WireGuardInterface has several peers, the one that is meant is named like `remote.nodeID`, or like this
+/// resource, or has `remote.address` in its allowed IPs.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct OverlayPeer {
@@ -140,13 +142,30 @@ remote:
             }
         };
         if let Some(source) = source.filter(|_| wireguard) {
-            hold(resource, &device, source, draft);
+            let held = |own: &OwnAddress| own.net.addr() == source;
+            if !draft.addresses_of(&device).iter().any(held) {
+                let net = Ipv4Net::from(source).into();
+                draft.add_address(resource, "underlay.address", &device, net, false);
+                draft.hold_address(resource, &device, net);
+            }
+        }
+        if let Some(remote) = remote_address.filter(|_| wireguard) {
+            draft.deliveries.push(Delivery {
+                owner: resource.id.clone(),
+                mark: resource.at("remote.address"),
+                device: device.clone(),
+                destination: remote.into(),
+                path: Some(resource.id.name.clone()),
+                gateway: None,
+            });
         }
         let names = remote_node.map(|name| name.0.0.clone());
         let path = Path {
             id: resource.id.clone(),
             mark: resource.mark,
             role: self.role,
+            node: self.node_id.map(|name| name.0.0),
+            is_tunnel: self.underlay.underlay == UnderlayType::Wireguard,
             device,
             gateway,
             source,
@@ -185,18 +204,5 @@ fn check_route(
         let found = Diagnostic::warning("route-without-gateway", message)
             .hint("set `remote.address` to the router's address on that network");
         resource.report(sink, "underlay.interface", found);
-    }
-}
-
-/// Gives the tunnel the node's overlay address unless it has it already.
-fn hold(resource: &Resource<'_>, device: &IfName, address: Ipv4Addr, draft: &mut Draft) {
-    let held = |(ifname, net): &(IfName, IpNet)| ifname == device && net.addr() == address;
-    if !draft.effective.addresses.keys().any(held) {
-        let owner = resource.id.clone();
-        let key = (device.clone(), IpNet::new_assert(address.into(), 32));
-        draft
-            .effective
-            .addresses
-            .insert(key, AddressIntent { owner });
     }
 }

@@ -6,13 +6,15 @@ use serde::Deserialize;
 
 use super::Kind;
 use super::field::{AbsolutePath, InlineKey, InterfaceAddress, Text};
-use crate::config::draft::{Device, Draft, OwnAddress, Resource};
+use crate::config::draft::{Device, Draft, Resource};
 use crate::config::sink::Sink;
-use crate::effective::{AddressIntent, WireGuardIntent};
+use crate::effective::WireGuardIntent;
 use crate::key::KeySource;
 
 /// A WireGuard interface that routerd makes: in the kernel where it offers WireGuard, else in user space by a process
 /// of its own that outlives the daemon.
+///
+/// Exactly one of `privateKey` and `privateKeyFile` is set. Two interfaces cannot listen on one port.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-planned" = {
@@ -59,24 +61,15 @@ addresses: [10.255.0.1/32]
             mark: resource.mark,
             wireguard: true,
             mtu: self.mtu,
+            mtu_mark: resource.at("mtu"),
         };
         if !draft.add_device(resource, device, sink) {
             return;
         }
         for (index, address) in self.addresses.iter().enumerate() {
-            draft.addresses.push(OwnAddress {
-                id: resource.id.clone(),
-                mark: resource.at(&format!("addresses.{index}")),
-                ifname: ifname.clone(),
-                net: address.0.0,
-                may_overlap: false,
-            });
-            let owner = resource.id.clone();
-            let key = (ifname.clone(), address.0.0);
-            draft
-                .effective
-                .addresses
-                .insert(key, AddressIntent { owner });
+            let net = address.0.0;
+            draft.add_address(resource, &format!("addresses.{index}"), &ifname, net, false);
+            draft.hold_address(resource, &ifname, net);
         }
         let intent = WireGuardIntent {
             owner: resource.id.clone(),

@@ -14,6 +14,9 @@ use crate::effective::WireGuardPeerIntent;
 use crate::key::{KeySource, PublicKey};
 
 /// A peer of a WireGuard interface.
+///
+/// A public key stands for one peer of an interface, and so does an allowed IP; a longer prefix inside another peer's
+/// wins. A peer without `endpoint` has to call this router, which then needs a `listenPort`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct WireGuardPeer {

@@ -1,6 +1,18 @@
 //! Rules between resources. One file each, and its line in [`RULES`].
+//!
+//! An error is what cannot work or would take something away; a warning is where traffic would fail in
+//! silence, or an operator would be surprised.
 
+mod addresses;
 mod allowed_ips;
+mod capacity;
+mod endpoints;
+mod mtu;
+mod nodes;
+mod overlaps;
+mod overlay_routes;
+mod routes;
+mod unused;
 
 use std::collections::BTreeSet;
 
@@ -17,12 +29,24 @@ pub(crate) struct Context<'c> {
 
 type Rule = fn(&mut Draft, &Context<'_>, &mut Sink<'_>);
 
-const RULES: &[Rule] = &[allowed_ips::derive];
+/// In order: derivation first, for what looks at its result.
+const RULES: &[Rule] = &[
+    overlay_routes::derive,
+    allowed_ips::derive,
+    overlaps::check_allowed_ips,
+    overlaps::check_domains,
+    addresses::check,
+    routes::check,
+    endpoints::check,
+    mtu::check,
+    nodes::check,
+    capacity::check,
+    unused::check,
+];
 
 /// Applies all rules.
-pub(crate) fn apply(draft: &mut Draft, used: &BTreeSet<ResourceId>, sink: &mut Sink<'_>) {
-    let context = Context { used };
+pub(crate) fn apply(draft: &mut Draft, context: &Context<'_>, sink: &mut Sink<'_>) {
     for rule in RULES {
-        rule(draft, &context, sink);
+        rule(draft, context, sink);
     }
 }

@@ -67,10 +67,12 @@ impl TextField for MobileAddress {
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         text.parse().map_err(|_| match text.parse::<Ipv4Net>() {
-            Ok(net) => Complaint {
+            Ok(_) => Complaint {
                 id: "not-a-host-route",
                 message: format!("`{text}` is a prefix, and only single addresses move"),
-                hint: Some(format!("write `{}/32`", net.addr())),
+                hint: Some(
+                    "write one address; each address that moves has a claim of its own".to_owned(),
+                ),
             },
             Err(_) => explain::<Self>("bad-address", text),
         })

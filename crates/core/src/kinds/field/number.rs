@@ -81,8 +81,7 @@ impl RouteTable {
 
 impl TextField for RouteTable {
     const FORMAT: &'static str = "route-table";
-    const WHAT: &'static str =
-        "a routing table (a number from 1 to 4294967295, `main` or `default`)";
+    const WHAT: &'static str = "a routing table (its number, `main` or `default`)";
 
     fn parse(text: &str) -> Result<Self, Complaint> {
         match text {

@@ -64,21 +64,21 @@ impl fmt::Display for Cloud {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Capability {
-    /// A secondary private address on a network interface, by the name that fits every cloud.
+    /// A secondary private address on the router's NIC, by the name that fits every cloud.
     NicSecondaryIp,
-    /// The same by the name that AWS has for it.
+    /// `nic-secondary-ip` as AWS calls it.
     EniSecondaryIp,
-    /// The same by the name that OCI has for it.
+    /// `nic-secondary-ip` as OCI calls it.
     VnicPrivateIp,
-    /// The same, named after the action that assigns it.
+    /// `nic-secondary-ip`, named after the action.
     AssignSecondaryIp,
-    /// The same as an alias range of GCP.
+    /// `nic-secondary-ip` as GCP calls it.
     AliasIp,
-    /// Forwarding of packets that the interface is neither source nor destination of.
+    /// Forwarding: the NIC may send and receive packets of others.
     IpForwarding,
-    /// The same by the name that AWS and OCI have for it.
+    /// `ip-forwarding` as AWS and OCI call it.
     DisableSourceDestCheck,
-    /// Entries of a route table.
+    /// Routes in the provider's route table.
     RouteTable,
 }
 

@@ -1,11 +1,13 @@
 //! How packets for a claimed address get to this router.
 
+use std::net::IpAddr;
+
 use api::{Diagnostic, IfName, MobileAddress};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::nic;
-use crate::config::draft::{Domain, Draft, Provider, Resource};
+use super::{Way, nic};
+use crate::config::draft::{Domain, Draft, OwnAddress, Provider, Resource};
 use crate::config::sink::Sink;
 use crate::effective::CaptureMethod;
 use crate::kinds::field::{Capability, Cloud, KERNEL_INTERFACE, Reference, Side, Text};
@@ -14,12 +16,12 @@ use crate::kinds::field::{Capability, Cloud, KERNEL_INTERFACE, Reference, Side, 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Capture {
-    /// The way.
+    /// The way they get here.
     #[serde(rename = "type")]
     capture_type: CaptureType,
     /// The interface that faces the machines of this site: an Interface, or the kernel's name of one. Absent: the one with an
     /// address in the domain's prefix.
-    #[schemars(extend("x-reference" = ["Interface", KERNEL_INTERFACE]))]
+    #[schemars(extend("x-reference" = ["Interface", "WireGuardInterface", KERNEL_INTERFACE]))]
     interface: Option<Text<Reference>>,
     /// Announce the address by ARP when this router begins to answer for it (`proxy-arp`). Default: true.
     #[serde(rename = "gratuitousARP")]
@@ -140,8 +142,41 @@ impl Capture {
     }
 
     /// The capture interface, if one is named.
-    pub(super) fn interface(&self, draft: &Draft) -> Option<IfName> {
-        draft.device(self.interface.as_ref()?)
+    pub(super) fn interface(
+        &self,
+        way: &Way,
+        domain: &Domain,
+        resource: &Resource<'_>,
+        draft: &Draft,
+        sink: &mut Sink<'_>,
+    ) -> Option<IfName> {
+        let interface = draft.device(self.interface.as_ref()?)?;
+        let leaves_here = interface == way.device;
+        let found = if draft.is_wireguard(&interface) || leaves_here && way.is_tunnel(draft) {
+            let message = format!(
+                "{interface} is a tunnel: no machine of this site asks for the address there"
+            );
+            Diagnostic::error("capture-on-tunnel", message)
+                .hint("name the interface that faces the site's subnet")
+        } else if leaves_here && self.capture_type == CaptureType::ProxyArp {
+            let message = format!(
+                "packets for the address leave by {interface} again: the kernel answers no ARP for it there"
+            );
+            Diagnostic::error("capture-where-it-leaves", message)
+                .hint("deliver through a tunnel, or through another interface")
+        } else if is_off_subnet(draft.addresses_of(&interface), domain) {
+            let message = format!(
+                "{interface} has no address in {} of {}",
+                domain.prefix, domain.id
+            );
+            Diagnostic::warning("capture-off-subnet", message).hint(
+                "name the interface that faces the site's subnet, or give it an address there",
+            )
+        } else {
+            return Some(interface);
+        };
+        resource.report(sink, "capture.interface", found);
+        Some(interface)
     }
 
     /// What the capture becomes.
@@ -260,7 +295,7 @@ fn check_same_subnet(
     draft: &Draft,
     sink: &mut Sink<'_>,
 ) {
-    let inside = |own: &&crate::config::draft::OwnAddress| match own.net {
+    let inside = |own: &&OwnAddress| match own.net {
         ipnet::IpNet::V4(net) => net.prefix_len() < 32 && domain.prefix.contains(&net.addr()),
         ipnet::IpNet::V6(_) => false,
     };
@@ -270,7 +305,7 @@ fn check_same_subnet(
         Cloud::Oci => "oci never consults the route table inside one subnet",
         Cloud::Gcp => "gcp refuses static routes inside a subnet's range",
     };
-    if let Some(own) = draft.addresses.iter().find(inside) {
+    if let Some(own) = draft.addresses.values().flatten().find(inside) {
         let message = format!(
             "{reason}, and {} says this router is in {}",
             own.id, domain.prefix
@@ -281,42 +316,11 @@ fn check_same_subnet(
     }
 }
 
-/// Refuses capture on a tunnel, and warns where the interface is known to be in another subnet.
-pub(super) fn check_interface(
-    interface: &IfName,
-    tunnel: &IfName,
-    domain: &Domain,
-    resource: &Resource<'_>,
-    draft: &Draft,
-    sink: &mut Sink<'_>,
-) {
-    let wireguard = draft
-        .device_of(interface)
-        .is_some_and(|device| device.wireguard);
-    if interface == tunnel || wireguard {
-        let message =
-            format!("{interface} is a tunnel: no machine of this site asks for the address there");
-        let found = Diagnostic::error("capture-on-tunnel", message)
-            .hint("name the interface that faces the site's subnet");
-        resource.report(sink, "capture.interface", found);
-        return;
-    }
-    let mut known = draft
-        .addresses
-        .iter()
-        .filter(|own| own.ifname == *interface)
-        .peekable();
-    let inside = |own: &crate::config::draft::OwnAddress| match own.net.addr() {
-        std::net::IpAddr::V4(address) => domain.prefix.contains(&address),
-        std::net::IpAddr::V6(_) => false,
+/// Whether all that is known of an interface's addresses is outside the domain.
+fn is_off_subnet(known: &[OwnAddress], domain: &Domain) -> bool {
+    let inside = |own: &OwnAddress| match own.net.addr() {
+        IpAddr::V4(address) => domain.prefix.contains(&address),
+        IpAddr::V6(_) => false,
     };
-    if known.peek().is_some() && !known.any(inside) {
-        let message = format!(
-            "{interface} has no address in {} of {}",
-            domain.prefix, domain.id
-        );
-        let found = Diagnostic::warning("capture-off-subnet", message)
-            .hint("name the interface that faces the site's subnet, or give it an address there");
-        resource.report(sink, "capture.interface", found);
-    }
+    !known.is_empty() && !known.iter().any(inside)
 }

@@ -16,6 +16,9 @@ use crate::effective::CaptureIntent;
 
 /// One address whose machine lives at another site. This router captures packets for it here and delivers them there, with source and
 /// destination unchanged.
+///
+/// It becomes one route, `ADDRESS/32 dev TUNNEL metric 120`, and the capture. An address is claimed once, lies inside its
+/// domain, and is none of this router's own. `delivery.peerRef` goes before the domain's `peerRef`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RemoteAddressClaim {
@@ -86,33 +89,47 @@ delivery:
         let Some(domain) = self.domain(resource, draft, sink) else {
             return;
         };
-        let Some((path, tunnel)) = self.tunnel(&domain, resource, draft, sink) else {
+        let Some(way) = self.way(&domain, resource, draft, sink) else {
             return;
         };
-        if let Some(path) = &path {
+        draft.implied.insert(domain.id.clone());
+        if let Some(path) = &way.path {
+            draft.implied.insert(path.id.clone());
             self.check_sides(path, resource, sink);
         }
-        let interface = self.capture.interface(draft);
-        if let Some(interface) = &interface {
-            capture::check_interface(interface, &tunnel, &domain, resource, draft, sink);
-        }
+        let interface = self.capture.interface(&way, &domain, resource, draft, sink);
         let intent = CaptureIntent {
             owner: resource.id.clone(),
             domain: domain.prefix,
             interface,
-            tunnel: tunnel.clone(),
+            tunnel: way.device.clone(),
             method: self
                 .capture
                 .method(self.address.0, &domain, resource, draft, sink),
         };
         draft.effective.captures.insert(self.address.0, intent);
         let over = Over {
-            path: path.as_ref(),
-            device: tunnel,
+            path: way.path.as_ref(),
+            device: way.device,
             table: RouteTable::MAIN.0,
             metric: super::OVERLAY_METRIC,
         };
         draft.deliver(resource, "address", self.address.host_route(), over, sink);
+    }
+}
+
+/// How packets leave for the other site.
+struct Way {
+    path: Option<Path>,
+    device: IfName,
+}
+
+impl Way {
+    /// Whether they leave by a tunnel, where no machine of this site can be.
+    fn is_tunnel(&self, draft: &Draft) -> bool {
+        let path = self.path.as_ref();
+        path.is_some_and(|path| path.is_tunnel && path.device == self.device)
+            || draft.is_wireguard(&self.device)
     }
 }
 
@@ -141,8 +158,8 @@ impl RemoteAddressClaim {
             nic: None,
         };
         draft.claims.insert(address, claim);
-        if let Some(own) = draft.own_address(address) {
-            let message = format!("{address} is an address of this router ({})", own.id);
+        if let Some(own) = draft.owner_of(address) {
+            let message = format!("{address} is an address of this router ({own})");
             let found = Diagnostic::error("claim-of-own-address", message)
                 .hint("claim the address of the machine at the other site");
             resource.report(sink, "address", found);
@@ -151,6 +168,7 @@ impl RemoteAddressClaim {
         true
     }
 
+    /// The domain, if the address may be claimed in it.
     fn domain(
         &self,
         resource: &Resource<'_>,
@@ -158,60 +176,69 @@ impl RemoteAddressClaim {
         sink: &mut Sink<'_>,
     ) -> Option<Domain> {
         let address = self.address.addr();
-        let Some(reference) = &self.domain_ref else {
-            let holding = draft
-                .domains
-                .values()
-                .filter(|d| d.prefix.contains(&address));
-            let domain = holding.max_by_key(|domain| domain.prefix.prefix_len());
-            if domain.is_none() && !draft.lacks("AddressMobilityDomain") {
-                let message = format!("no AddressMobilityDomain holds {address}");
-                let found = Diagnostic::error("address-outside-domain", message)
-                    .hint("declare one with the subnet that the sites share");
-                resource.report(sink, "address", found);
-            }
-            return domain.cloned();
+        let domain = match &self.domain_ref {
+            Some(reference) => draft.domains.get(&reference.name)?,
+            None => self.domain_around(resource, draft, sink)?,
         };
-        let domain = draft.domains.get(&reference.name)?;
-        if !domain.prefix.contains(&address) {
-            let message = format!("{address} is outside {} of {}", domain.prefix, domain.id);
+        let prefix = domain.prefix;
+        let edge = [prefix.network(), prefix.broadcast()];
+        let found = if !prefix.contains(&address) {
+            let message = format!("{address} is outside {prefix} of {}", domain.id);
+            Diagnostic::error("address-outside-domain", message)
+                .hint("widen the domain's `prefix`, or name the domain that holds the address")
+        } else if prefix.prefix_len() < 31 && edge.contains(&address) {
+            let message = format!("no host can have the first or last address of {prefix}");
+            Diagnostic::error("address-not-for-hosts", message)
+                .hint("claim the address of a machine")
+        } else {
+            return Some(domain.clone());
+        };
+        resource.report(sink, "address", found);
+        None
+    }
+
+    /// The smallest domain that holds the address.
+    fn domain_around<'d>(
+        &self,
+        resource: &Resource<'_>,
+        draft: &'d Draft,
+        sink: &mut Sink<'_>,
+    ) -> Option<&'d Domain> {
+        let address = self.address.addr();
+        let domains = draft.domains.values();
+        let domain = domains
+            .filter(|domain| domain.prefix.contains(&address))
+            .max_by_key(|domain| domain.prefix.prefix_len());
+        if domain.is_none() && !draft.lacks("AddressMobilityDomain") {
+            let message = format!("no AddressMobilityDomain holds {address}");
             let found = Diagnostic::error("address-outside-domain", message)
-                .hint("widen the domain's `prefix`, or name the domain that holds the address");
+                .hint("declare one with the subnet that the sites share");
             resource.report(sink, "address", found);
-            return None;
         }
-        let edge = [domain.prefix.network(), domain.prefix.broadcast()];
-        if domain.prefix.prefix_len() < 31 && edge.contains(&address) {
-            let message = format!(
-                "no host can have the first or last address of {}",
-                domain.prefix
-            );
-            let found = Diagnostic::error("address-not-for-hosts", message)
-                .hint("claim the address of a machine");
-            resource.report(sink, "address", found);
-            return None;
-        }
-        Some(domain.clone())
+        domain
     }
 
     /// The OverlayPeer and the device that packets leave by.
-    fn tunnel(
+    fn way(
         &self,
         domain: &Domain,
         resource: &Resource<'_>,
         draft: &Draft,
         sink: &mut Sink<'_>,
-    ) -> Option<(Option<Path>, IfName)> {
+    ) -> Option<Way> {
         let written = self
             .delivery
             .peer_ref
             .as_ref()
             .map(|reference| &reference.0);
-        let mut paths = draft.paths.values();
-        let path = match (written.or(domain.peer.as_ref()), paths.len()) {
-            (Some(reference), _) => Some(draft.paths.get(&reference.name)?.clone()),
-            (None, 1) => paths.next().cloned(),
-            (None, _) => None,
+        let only = || {
+            (draft.paths.len() == 1)
+                .then(|| draft.paths.values().next())
+                .flatten()
+        };
+        let path = match written.or(domain.peer.as_ref()) {
+            Some(reference) => Some(draft.paths.get(&reference.name)?.clone()),
+            None => only().filter(|_| !draft.lacks("OverlayPeer")).cloned(),
         };
         let device = match &self.delivery.tunnel_interface {
             Some(reference) => Some(draft.device(reference)?),
@@ -228,7 +255,8 @@ impl RemoteAddressClaim {
             ));
             resource.report(sink, "delivery", found);
         }
-        Some((path, device?))
+        let device = device?;
+        Some(Way { path, device })
     }
 
     fn check_sides(&self, path: &Path, resource: &Resource<'_>, sink: &mut Sink<'_>) {

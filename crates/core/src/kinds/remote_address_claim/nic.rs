@@ -110,17 +110,17 @@ pub(super) fn check_reserved(
     resource: &Resource<'_>,
     sink: &mut Sink<'_>,
 ) {
-    let first = match provider.cloud {
-        Cloud::Aws | Cloud::Azure => 4,
-        Cloud::Oci | Cloud::Gcp => 2,
+    let (first, last, words) = match provider.cloud {
+        Cloud::Aws | Cloud::Azure => (4, 1, "the first four addresses and the last"),
+        Cloud::Oci => (2, 1, "the first two addresses and the last"),
+        Cloud::Gcp => (2, 2, "the first two addresses and the last two"),
     };
-    let last = if provider.cloud == Cloud::Gcp { 2 } else { 1 };
     let host = u32::from(address.addr());
     let from_start = host - u32::from(domain.prefix.network());
     let from_end = u32::from(domain.prefix.broadcast()) - host;
     if from_start < first || from_end < last {
         let message = format!(
-            "{} keeps the first {first} and the last {last} addresses of a subnet: it will not assign {}",
+            "{} keeps {words} of a subnet and will not assign {}",
             provider.cloud,
             address.addr()
         );

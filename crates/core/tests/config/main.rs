@@ -1,0 +1,4 @@
+//! Configurations: golden cases and properties.
+
+mod golden;
+mod properties;
