@@ -153,7 +153,7 @@ impl Worker {
         self.own = links.iter().filter_map(|entry| entry.link.mac).collect();
         let usable: BTreeMap<&IfName, (u32, Mac)> = links
             .iter()
-            .filter(|entry| entry.link.up && entry.link.carrier)
+            .filter(|entry| entry.operational)
             .filter_map(|entry| Some((&entry.name, (entry.link.index, entry.link.mac?))))
             .collect();
         self.ports.retain(|ifname, port| {

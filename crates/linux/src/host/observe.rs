@@ -12,7 +12,7 @@ use routerd_core::sysctl::{Sysctl, SysctlKey};
 use super::{Host, failed};
 use crate::netlink::link::{self, Entry, Names};
 use crate::netlink::{address, neighbour, route};
-use crate::{sysctl, wireguard};
+use crate::{nft, sysctl, wireguard};
 
 pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, KernelError> {
     let entries = link::dump(&mut host.route).map_err(failed("dump links"))?;
@@ -51,6 +51,7 @@ pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, Kernel
             .map(|path| (path.clone(), wireguard::inspect(path)))
             .collect(),
         lookups,
+        firewall: query.firewall.then(nft::observe_firewall),
         links,
         ..Observed::default()
     })

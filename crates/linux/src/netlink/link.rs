@@ -12,6 +12,9 @@ use super::{Attributes, Error, Message, Request, Socket, text, u16_at, u32_at};
 const FIXED: usize = 16;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const IFLA_INET_CONF: u16 = 1;
+/// RFC 2863.
+const IF_OPER_UNKNOWN: u8 = 0;
+const IF_OPER_UP: u8 = 6;
 const IFF_UP: u32 = libc::IFF_UP as u32;
 
 /// Names by `ifindex`: other dumps speak of links by index only.
@@ -24,6 +27,8 @@ pub struct Entry {
     pub name: IfName,
     /// The link.
     pub link: Link,
+    /// Frames pass: with the carrier alone they may not yet, for the kernel activates the queues a moment later.
+    pub operational: bool,
     /// `net.ipv4.conf.NAME.*`.
     pub settings: Vec<(SysctlKey, i32)>,
 }
@@ -66,6 +71,15 @@ pub(crate) fn parse(message: Message<'_>) -> Option<Entry> {
             .flatten(),
         alias: attributes.find(libc::IFLA_IFALIAS).and_then(text),
     };
+    let state = attributes
+        .find(libc::IFLA_OPERSTATE)
+        .and_then(|value| value.first());
+    let operational = match state {
+        Some(&IF_OPER_UP) => true,
+        // Drivers without the notion.
+        Some(&IF_OPER_UNKNOWN) => link.up && link.carrier,
+        _ => false,
+    };
     let settings = nested(libc::IFLA_AF_SPEC)
         .and_then(|families| families.find(libc::AF_INET as u16))
         .and_then(|inet| Attributes::new(inet).find(IFLA_INET_CONF))
@@ -74,6 +88,7 @@ pub(crate) fn parse(message: Message<'_>) -> Option<Entry> {
     Some(Entry {
         name,
         link,
+        operational,
         settings,
     })
 }

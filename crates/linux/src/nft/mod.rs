@@ -4,6 +4,7 @@
 //! is written, and the content that is read back, goes through the `nft` program, so that this code need not
 //! know how nft compiles a rule.
 
+mod firewall;
 mod mss;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ const NFT_MSG_GETGEN: u16 = NFNL_SUBSYS_NFTABLES | 16;
 const NFTA_GEN_ID: u16 = 1;
 const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_TABLE_USERDATA: u16 = 6;
+
+pub use firewall::observe as observe_firewall;
 
 /// Why nftables could not be read or written.
 #[derive(Debug, thiserror::Error)]

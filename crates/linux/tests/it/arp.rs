@@ -7,18 +7,28 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::Ipv4Addr;
+use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use linux::arp::Responder;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+use routerd_core::arp::{BROADCAST, Mac, Operation, Packet};
 
 use crate::namespace::{fresh, run};
 
 const LIMIT: Duration = Duration::from_secs(10);
-const ROUTER: &str = "02:00:00:00:00:01";
-const STATION: &str = "02:00:00:00:00:02";
+const ROUTER: Mac = [2, 0, 0, 0, 0, 1];
+const STATION: Mac = [2, 0, 0, 0, 0, 2];
+const MOBILE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
 
 /// A station in a namespace of its own, which ends with it.
 struct Station(Child);
@@ -41,7 +51,8 @@ impl Station {
     /// Makes the link between the two.
     fn plug_in(&self) {
         run(&format!(
-            "ip link add lan address {ROUTER} type veth peer name far address {STATION} netns {}; \
+            "ip link add lan address 02:00:00:00:00:01 type veth \
+             peer name far address 02:00:00:00:00:02 netns {}; \
              ip addr add 10.0.0.1/24 dev lan; ip link set lan up",
             self.0.id()
         ));
@@ -57,26 +68,34 @@ impl Station {
         run(&self.enter(&format!("sh -ec '{command}'")))
     }
 
-    /// Starts to listen; ARP as tcpdump prints it comes out.
+    /// Starts to listen on all that the station hears and says.
     fn listen(&self) -> Sniffer {
-        let command = self.enter("tcpdump -lnnei far arp");
-        let mut child = Command::new("sh")
-            .args(["-c", &format!("exec {command} 2>&1")])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("tcpdump");
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
-        let started = lines.any(|line| line.expect("line").starts_with("listening on"));
-        assert!(started, "tcpdump does not listen");
-        let (line, received) = channel();
+        let namespace = File::open(format!("/proc/{}/ns/net", self.0.id())).expect("namespace");
+        let (ready, is_ready) = channel();
+        let (frame, received) = channel();
+        // tcpdump would want to become another user, which not every user namespace has.
         std::thread::spawn(move || {
-            for text in lines.map_while(Result::ok) {
-                if line.send((Instant::now(), text)).is_err() {
+            setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the station");
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let all = SockProtocol::EthAll;
+            let socket = socket(AddressFamily::Packet, SockType::Raw, flags, all).expect("socket");
+            let timeout = TimeVal::milliseconds(100);
+            setsockopt(&socket, sockopt::ReceiveTimeout, &timeout).expect("timeout");
+            ready.send(()).expect("the test waits");
+            let mut bytes = [0; 2048];
+            loop {
+                let length = recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty()).unwrap_or(0);
+                let Some(packet) = Packet::parse(&bytes[..length]) else {
+                    continue;
+                };
+                let destination: Mac = bytes[..6].try_into().expect("six");
+                if frame.send((Instant::now(), destination, packet)).is_err() {
                     return;
                 }
             }
         });
-        Sniffer { child, received }
+        is_ready.recv().expect("listening");
+        Sniffer(received)
     }
 }
 
@@ -87,45 +106,62 @@ impl Drop for Station {
     }
 }
 
-struct Sniffer {
-    child: Child,
-    received: Receiver<(Instant, String)>,
-}
+struct Sniffer(Receiver<(Instant, Mac, Packet)>);
 
 impl Sniffer {
-    /// The next frame whose text holds all of these.
+    /// Waits for a frame like this.
     #[track_caller]
-    fn expect(&self, parts: &[&str]) -> Instant {
+    fn expect(&self, wanted: impl Fn(&Packet) -> bool) -> Instant {
         let deadline = Instant::now() + LIMIT;
         let mut heard = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.received.recv_timeout(left) {
-                Ok((when, line)) if parts.iter().all(|part| line.contains(part)) => return when,
-                Ok((_, line)) => heard.push(line),
-                Err(_) => panic!("nothing like {parts:?} in {heard:#?}"),
+            match self.0.recv_timeout(left) {
+                Ok((when, destination, packet)) if wanted(&packet) => {
+                    let to_all = packet.sender_mac == ROUTER;
+                    assert!(!to_all || destination == BROADCAST, "{destination:?}");
+                    return when;
+                }
+                Ok((_, _, packet)) => heard.push(packet),
+                Err(_) => panic!("not heard in {heard:#?}"),
             }
         }
     }
 
-    fn so_far(&self) -> Vec<String> {
-        self.received.try_iter().map(|(_, line)| line).collect()
+    fn so_far(&self) -> Vec<Packet> {
+        self.0.try_iter().map(|(_, _, packet)| packet).collect()
     }
 }
 
-impl Drop for Sniffer {
-    fn drop(&mut self) {
-        self.child.kill().expect("kill tcpdump");
-        self.child.wait().expect("wait for tcpdump");
-    }
+fn from_router(packet: &Packet, operation: Operation, sender: Ipv4Addr, target_mac: Mac) -> bool {
+    *packet
+        == Packet {
+            operation,
+            sender_mac: ROUTER,
+            sender,
+            target_mac,
+            target: MOBILE,
+        }
 }
 
-const FROM_ROUTER: &str = "02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff";
-const PROBE: [&str; 2] = [FROM_ROUTER, "Request who-has 10.0.0.9 tell 0.0.0.0"];
-const ANNOUNCEMENT: [&str; 2] = [FROM_ROUTER, "Request who-has 10.0.0.9 tell 10.0.0.9"];
-const GRATUITOUS_REPLY: [&str; 2] = [FROM_ROUTER, "Reply 10.0.0.9 is-at 02:00:00:00:00:01"];
+fn probe(packet: &Packet) -> bool {
+    from_router(packet, Operation::Request, Ipv4Addr::UNSPECIFIED, [0; 6])
+}
+
+fn announcement(packet: &Packet) -> bool {
+    from_router(packet, Operation::Request, MOBILE, [0; 6])
+}
+
+fn gratuitous_reply(packet: &Packet) -> bool {
+    from_router(packet, Operation::Reply, MOBILE, ROUTER)
+}
+
+fn reply_of_station(packet: &Packet) -> bool {
+    packet.operation == Operation::Reply && packet.sender_mac == STATION && packet.sender == MOBILE
+}
+
 /// How the station asks whether the address is free: exit status 0 if it is not.
-const IS_TAKEN: &str = "arping -q -0 -c 1 -w 2 -i far 10.0.0.9";
+const IS_TAKEN: &str = "arping -q -0 -c 1 -W 0.5 -w 1 -i far 10.0.0.9";
 /// The station says that it has the address; nobody answers that.
 const USURP: &str = "arping -q -U -c 1 -W 0.1 -S 10.0.0.9 -i far 10.0.0.9 || true";
 
@@ -156,13 +192,13 @@ fn an_address_is_announced_and_goes_quietly() {
         let sniffer = station.listen();
         let mut responder = Responder::default();
         hold(&mut responder, true);
-        let start = sniffer.expect(&PROBE);
-        let first = sniffer.expect(&ANNOUNCEMENT);
-        sniffer.expect(&GRATUITOUS_REPLY);
-        let second = sniffer.expect(&ANNOUNCEMENT);
-        sniffer.expect(&GRATUITOUS_REPLY);
-        assert!(first - start >= Duration::from_millis(150));
-        assert!(second - first > Duration::from_secs(1));
+        sniffer.expect(probe);
+        sniffer.expect(probe);
+        let first = sniffer.expect(announcement);
+        sniffer.expect(gratuitous_reply);
+        let second = sniffer.expect(announcement);
+        sniffer.expect(gratuitous_reply);
+        assert!(second - first > Duration::from_millis(500), "spaced");
 
         station.run(IS_TAKEN);
         responder.update(&BTreeMap::new());
@@ -180,7 +216,10 @@ fn a_station_keeps_its_entry_up_to_date() {
         let mut responder = Responder::default();
         hold(&mut responder, true);
         let deadline = Instant::now() + LIMIT;
-        while !station.run("ip neigh show 10.0.0.9").contains(ROUTER) {
+        while !station
+            .run("ip neigh show 10.0.0.9")
+            .contains("02:00:00:00:00:01")
+        {
             assert!(Instant::now() < deadline, "the old entry stays");
         }
     });
@@ -193,20 +232,20 @@ fn a_usurper_is_heard_and_told_off() {
         let sniffer = station.listen();
         let mut responder = Responder::default();
         hold(&mut responder, false);
-        sniffer.expect(&PROBE);
-        sniffer.expect(&PROBE);
-        // Established once a probe is answered.
-        station.run(IS_TAKEN);
+        sniffer.expect(probe);
+        sniffer.expect(probe);
+        let deadline = Instant::now() + LIMIT;
+        while station.run(&format!("{IS_TAKEN} && echo taken || true")) != "taken\n" {
+            assert!(Instant::now() < deadline, "not established");
+        }
         assert!(responder.conflicts().is_empty());
         hold(&mut responder, true);
         station.run(USURP);
-        assert_eq!(rival(&responder), [2, 0, 0, 0, 0, 2]);
-        sniffer.expect(&ANNOUNCEMENT);
+        assert_eq!(rival(&responder), STATION);
+        sniffer.expect(announcement);
         station.run(USURP);
         let more = sniffer.so_far();
-        let defences = more
-            .iter()
-            .filter(|line| line.contains(ANNOUNCEMENT[0]) && line.contains(ANNOUNCEMENT[1]));
+        let defences = more.iter().filter(|packet| announcement(packet));
         assert_eq!(defences.count(), 0, "once in ten seconds: {more:#?}");
     });
 }
@@ -219,14 +258,14 @@ fn the_owner_on_the_same_lan_is_left_alone() {
         let sniffer = station.listen();
         let mut responder = Responder::default();
         hold(&mut responder, true);
-        sniffer.expect(&PROBE);
-        sniffer.expect(&[STATION, "Reply 10.0.0.9 is-at"]);
-        assert_eq!(rival(&responder), [2, 0, 0, 0, 0, 2]);
+        sniffer.expect(probe);
+        sniffer.expect(reply_of_station);
+        assert_eq!(rival(&responder), STATION);
         // He falls silent: only then the address is taken.
         station.run("ip addr del 10.0.0.9/24 dev far");
         let silent = Instant::now();
-        sniffer.expect(&PROBE);
-        assert!(sniffer.expect(&ANNOUNCEMENT) > silent);
+        sniffer.expect(probe);
+        assert!(sniffer.expect(announcement) > silent);
     });
 }
 
@@ -236,14 +275,14 @@ fn an_interface_that_comes_back_is_taken_again() {
         let station = Station::new();
         let mut responder = Responder::default();
         hold(&mut responder, true);
-        station.listen().expect(&ANNOUNCEMENT);
+        station.listen().expect(announcement);
         run("ip link set lan down");
         let sniffer = station.listen();
         run("ip link set lan up");
-        sniffer.expect(&ANNOUNCEMENT);
+        sniffer.expect(announcement);
         run("ip link del lan");
         station.plug_in();
-        station.listen().expect(&ANNOUNCEMENT);
+        station.listen().expect(announcement);
         station.run(IS_TAKEN);
     });
 }
