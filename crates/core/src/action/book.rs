@@ -20,6 +20,8 @@ pub struct Book {
     newest: BTreeMap<String, u64>,
     /// Actions that are neither skipped nor rolled back: the ones that can stand in another's way.
     open: BTreeSet<u64>,
+    /// Actions whose executor was lost and may be alive, whatever became of the action since.
+    leased: BTreeSet<u64>,
 }
 
 /// A row that cannot follow the rows before it.
@@ -89,6 +91,11 @@ impl Book {
         if matches!(next.state, State::Skipped | State::RolledBack) {
             self.open.remove(&row.action);
         }
+        if next.lease_until.is_some() {
+            self.leased.insert(row.action);
+        } else {
+            self.leased.remove(&row.action);
+        }
         self.actions.insert(row.action, next);
         Ok(())
     }
@@ -130,7 +137,9 @@ impl Book {
         let alive = |other: &&Action| {
             other.flight.is_some() || other.lease_until.is_some_and(|until| until > now)
         };
-        self.open()
+        self.open
+            .union(&self.leased)
+            .filter_map(|id| self.actions.get(id))
             .filter(|other| other.shares_lane(action))
             .find(alive)
     }

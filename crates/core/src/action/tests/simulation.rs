@@ -301,8 +301,6 @@ fn priors_stand(rows: &[JournalRow]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn whatever_happens(
         forwarding in vec(any::<bool>(), NICS.len()),
