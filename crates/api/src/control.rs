@@ -103,6 +103,8 @@ pub struct DaemonStatus {
     pub uptime_seconds: u64,
     /// The generation in force, if any was ever verified.
     pub generation: Option<u64>,
+    /// Whether that generation is the empty one that a teardown leaves.
+    pub torn_down: bool,
     /// When it was verified, in milliseconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<i64>,

@@ -21,6 +21,11 @@ use crate::store::Store;
 use crate::systemd;
 use crate::view::{OpenKernel, View};
 
+/// What is logged if [`LOG_VARIABLE`] does not say otherwise. The tunnel library warns of every handshake that
+/// an absent peer does not answer, without saying which; status and doctor do.
+const LOG: &str = "info,boringtun=off";
+/// The variable with a filter of what to log, as `tracing_subscriber::EnvFilter` reads it.
+const LOG_VARIABLE: &str = "ROUTERD_LOG";
 /// Threads that may look at the host for clients at the same time.
 const READERS: usize = 4;
 
@@ -61,9 +66,9 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     served
 }
 
-/// Journald adds time and level of its own; colours are for terminals.
+/// Journald adds the time of its own; colours are for terminals.
 pub(crate) fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("ROUTERD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new(LOG));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -127,6 +127,7 @@ impl View {
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs(),
             generation: snapshot.generation,
+            torn_down: snapshot.generation.is_some() && snapshot.effective.resources.is_empty(),
             verified_at: snapshot.generation.map(|_| snapshot.since),
             in_sync: snapshot.generation.is_some()
                 && plan.steps.is_empty()

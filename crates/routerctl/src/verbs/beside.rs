@@ -24,10 +24,14 @@ pub(super) fn json<T: DeserializeOwned>(command: &mut Command) -> Result<T, Fail
         .stderr(std::process::Stdio::inherit())
         .output()
         .map_err(failed(command))?;
-    serde_json::from_slice(&output.stdout).map_err(|error| Failure::Protocol {
+    let wrong = |reason| Failure::Protocol {
         request: words(command),
-        reason: format!("{}, {error}", output.status),
-    })
+        reason,
+    };
+    if output.stdout.is_empty() {
+        return Err(wrong(output.status.to_string()));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| wrong(error.to_string()))
 }
 
 /// Why a command could not be started.

@@ -1,5 +1,7 @@
 //! `routerctl doctor`: what is wrong and how to fix it, with or without a daemon.
 
+use std::io;
+
 use api::doctor::{CheckStatus, Report};
 
 use super::beside;
@@ -19,7 +21,11 @@ pub(super) fn run(
         None => "/v1/doctor".to_owned(),
     };
     let report: Report = match client.get(&path) {
-        Err(Failure::Unreachable { .. }) => without_daemon(options)?,
+        Err(Failure::Unreachable { source, .. })
+            if source.kind() != io::ErrorKind::PermissionDenied =>
+        {
+            without_daemon(options)?
+        }
         answer => answer?,
     };
     print(terminal, options.show.output, &report, table)?;

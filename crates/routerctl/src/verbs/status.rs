@@ -29,6 +29,7 @@ fn table(status: &DaemonStatus, terminal: &mut Terminal<'_>) -> Result<(), Failu
     );
     let sync = sync(status, terminal);
     let generation = match status.generation {
+        Some(generation) if status.torn_down => format!("{generation}, torn down, {sync}"),
         Some(generation) => format!("{generation}, {sync}, {repairs} since start"),
         None => "none; `routerctl apply -f FILE` makes the first".to_owned(),
     };

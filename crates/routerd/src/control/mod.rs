@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use api::Diagnostic;
 use api::control::{ApplyReport, Config, Failure, PlanRequest};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
@@ -21,7 +22,7 @@ use tokio::sync::oneshot;
 pub(crate) use listener::{bind, serve};
 
 use self::listener::Caller;
-use crate::engine::{ApplyError, Message, Outbox};
+use crate::engine::{ApplyError, Candidate, Message, Outbox};
 use crate::store::StoreError;
 use crate::view::{ReadError, View};
 
@@ -140,7 +141,8 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 
-    fn invalid(message: String, diagnostics: Vec<api::Diagnostic>) -> Self {
+    fn invalid(diagnostics: Vec<Diagnostic>) -> Self {
+        let message = "the configuration is not valid";
         let mut refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, message);
         refusal.1.diagnostics = diagnostics;
         refusal
@@ -151,8 +153,9 @@ impl From<ApplyError> for Refusal {
     fn from(error: ApplyError) -> Self {
         let message = error.to_string();
         match error {
-            ApplyError::Invalid(diagnostics) => Self::invalid(message, diagnostics),
-            ApplyError::Store(StoreError::SecretNotLiteral) => Self::invalid(message, Vec::new()),
+            ApplyError::Store(StoreError::SecretNotLiteral) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, message)
+            }
             ApplyError::Reverted(_) => {
                 let mut refusal = Self::new(StatusCode::INTERNAL_SERVER_ERROR, message);
                 refusal.1.reverted = true;
@@ -170,7 +173,7 @@ impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Self {
         let message = error.to_string();
         match error {
-            ReadError::Invalid(diagnostics) => Self::invalid(message, diagnostics),
+            ReadError::Invalid(diagnostics) => Self::invalid(diagnostics),
             ReadError::Kernel(_) | ReadError::Store(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
             }
@@ -193,9 +196,10 @@ impl IntoResponse for Refusal {
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 
-async fn validate(body: Body<Config>) -> Result<Response, Refusal> {
+async fn validate(State(control): State<Control>, body: Body<Config>) -> Result<Response, Refusal> {
     let Json(config) = body?;
-    Ok(Json(View::validate(&config)).into_response())
+    let validation = control.read(move |_| Ok(View::validate(&config)));
+    Ok(validation.await?.into_response())
 }
 
 async fn plan(
@@ -214,8 +218,14 @@ async fn apply(
 ) -> Result<Json<ApplyReport>, Refusal> {
     let Json(config) = body?;
     tracing::info!(%caller, "apply requested");
-    let config = Arc::new(config);
-    control.change(|reply| Message::Apply(config, reply)).await
+    // Compiled here: a large configuration must not hold up repairs.
+    let compiled = tokio::task::spawn_blocking(|| Candidate::compile(config)).await;
+    let candidate = compiled
+        .map_err(|e| Refusal::internal(&e))?
+        .map_err(Refusal::invalid)?;
+    control
+        .change(|reply| Message::Apply(Box::new(candidate), reply))
+        .await
 }
 
 async fn teardown(

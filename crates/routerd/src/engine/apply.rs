@@ -11,12 +11,34 @@ use routerd_core::{Effective, config};
 use super::{Engine, Pass, Trouble, summary};
 use crate::store::{EventKind, Generation, State, StoreError, digest};
 
+/// A configuration that is valid.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    config: Config,
+    digest: String,
+    effective: Effective,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Candidate {
+    /// Reads and compiles a configuration; hands back what is wrong with it.
+    pub(crate) fn compile(config: Config) -> Result<Self, Vec<Diagnostic>> {
+        let loaded = config::load(&config);
+        let Some(effective) = loaded.effective else {
+            return Err(loaded.diagnostics);
+        };
+        Ok(Self {
+            digest: digest(&config),
+            config,
+            effective,
+            warnings: loaded.diagnostics,
+        })
+    }
+}
+
 /// Why a configuration did not come into force.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
-    /// It was refused before anything was done.
-    #[error("the configuration is not valid")]
-    Invalid(Vec<Diagnostic>),
     /// Nothing was done, since it could not be recorded.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -107,34 +129,36 @@ impl Engine {
         let config = Config {
             files: vec![SourceFile { name, text }],
         };
-        if let Err(error) = self.apply(&config) {
-            if let ApplyError::Invalid(diagnostics) = &error {
+        let error = match Candidate::compile(config) {
+            Ok(candidate) => self.apply(candidate).err().map(|e| e.to_string()),
+            Err(diagnostics) => {
                 diagnostics.iter().for_each(|d| tracing::error!("{d}"));
+                Some("the configuration is not valid".to_owned())
             }
-            tracing::error!("{}: {error}", path.display());
-            self.state.last_error = Some(error.to_string());
+        };
+        if let Some(error) = error {
+            let error = format!("{}: {error}", path.display());
+            tracing::error!("{error}");
+            self.state.last_error = Some(error);
         }
     }
 
     /// Puts a configuration into force: checkpoint, plan, record, apply, verify, commit; back on failure.
-    pub(crate) fn apply(&mut self, config: &Config) -> Result<ApplyReport, ApplyError> {
-        let loaded = config::load(config);
-        let Some(effective) = loaded.effective else {
-            return Err(ApplyError::Invalid(loaded.diagnostics));
-        };
+    pub(crate) fn apply(&mut self, candidate: Candidate) -> Result<ApplyReport, ApplyError> {
+        let warnings = candidate.warnings.clone();
         let pass = match self.state.generation {
-            Some(id) if self.keeps && digest(config) == self.state.digest => {
-                self.apply_again(id, &effective)?
+            Some(id) if self.keeps && candidate.digest == self.state.digest => {
+                self.apply_again(id, &candidate.effective)?
             }
-            _ => self.apply_new(config, effective)?,
+            _ => self.apply_new(candidate)?,
         };
-        Ok(self.report_of(loaded.diagnostics, pass))
+        Ok(self.report_of(warnings, pass))
     }
 
-    fn apply_new(&mut self, config: &Config, effective: Effective) -> Result<Pass, ApplyError> {
+    fn apply_new(&mut self, candidate: Candidate) -> Result<Pass, ApplyError> {
         let began = Instant::now();
-        let id = self.store.begin(config, &effective)?;
-        let (pass, trouble) = self.prove(&effective);
+        let id = self.store.begin(&candidate.config, &candidate.effective)?;
+        let (pass, trouble) = self.prove(&candidate.effective);
         let committed = match trouble {
             None => self.commit(id).map_err(Trouble::Store),
             Some(trouble) => Err(trouble),
@@ -142,7 +166,8 @@ impl Engine {
         if let Err(trouble) = committed {
             return Err(self.revert(id, trouble));
         }
-        self.enter(Generation::verified_now(id, digest(config)), effective);
+        let generation = Generation::verified_now(id, candidate.digest);
+        self.enter(generation, candidate.effective);
         self.publish();
         let ms = began.elapsed().as_millis();
         let changed = pass.done.len();

@@ -1,6 +1,7 @@
 //! Keeps the host as the generation in force says: observe, plan, record, apply, look again.
 
 mod apply;
+mod echo;
 mod pace;
 mod pass;
 mod run;
@@ -16,10 +17,11 @@ use api::{IfName, MobileAddress};
 use routerd_core::Kernel;
 use routerd_core::observed::ArpConflict;
 
+use self::echo::Echo;
 use crate::store::{EventKind, Store, StoreError};
 use crate::view::{Snapshot, View};
 
-pub(crate) use apply::{ApplyError, compile};
+pub(crate) use apply::{ApplyError, Candidate, compile};
 pub(crate) use pace::Outcome;
 pub(crate) use pass::{Pass, Trouble};
 pub(crate) use run::{Inbox, Message, Outbox, channel, run};
@@ -56,6 +58,8 @@ pub(crate) struct Engine {
     keeps: bool,
     /// How long a change may take to show on the host.
     patience: Duration,
+    repaired: Echo,
+    failed: Echo,
 }
 
 impl Engine {
@@ -82,6 +86,8 @@ impl Engine {
             state,
             keeps: false,
             patience,
+            repaired: Echo::default(),
+            failed: Echo::default(),
         })
     }
 
@@ -108,16 +114,21 @@ impl Engine {
         outcome
     }
 
-    /// One line for a pass that changed or failed something; nothing for one that found all well.
+    /// One line for a pass that changed or failed something; nothing for one that found all well, and less
+    /// and less for what happens over and over.
     fn report(&mut self, pass: &Pass, trouble: Option<&Trouble>, woke: &str, took: Duration) {
         let ms = took.as_millis();
         if !pass.done.is_empty() {
             let what = summary(&pass.done);
-            tracing::info!(woke, ms, "repaired: {what}");
-            self.note(EventKind::Repaired, &what);
+            if let Some(times) = self.repaired.heard(&what) {
+                tracing::info!(woke, ms, times, "repaired: {what}");
+                self.note(EventKind::Repaired, &what);
+            }
         }
-        if let Some(trouble) = trouble {
-            tracing::warn!(woke, ms, "cannot repair: {trouble}");
+        if let Some(trouble) = trouble
+            && let Some(times) = self.failed.heard(&trouble.to_string())
+        {
+            tracing::warn!(woke, ms, times, "cannot repair: {trouble}");
         }
     }
 

@@ -1,16 +1,15 @@
 //! The one loop: it takes what happens, waits for the pace, and lets the engine look.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Instant;
 
-use api::control::{ApplyReport, Config};
+use api::control::ApplyReport;
 use linux::watch::Wake;
 use tokio::sync::oneshot;
 
 use super::pace::Pace;
-use super::{ApplyError, Engine};
+use super::{ApplyError, Candidate, Engine};
 
 /// Wakes that may pile up during a pass; more say nothing new.
 const CAPACITY: usize = 256;
@@ -24,7 +23,7 @@ pub(crate) enum Message {
     /// Something may have changed; the word is for the log.
     Wake(&'static str),
     /// Put this configuration into force.
-    Apply(Arc<Config>, Reply),
+    Apply(Box<Candidate>, Reply),
     /// Give the host back.
     Teardown(Reply),
     /// End.
@@ -90,7 +89,7 @@ pub(crate) fn run(mut engine: Engine, inbox: &Inbox) {
                 woke.insert(why);
             }
             // A client that went away does not undo what it asked for.
-            Ok(Message::Apply(config, reply)) => drop(reply.send(engine.apply(&config))),
+            Ok(Message::Apply(candidate, reply)) => drop(reply.send(engine.apply(*candidate))),
             Ok(Message::Teardown(reply)) => drop(reply.send(engine.teardown())),
             Err(RecvTimeoutError::Timeout) => continue,
             Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,

@@ -14,7 +14,7 @@ use routerd_core::observed::{ArpConflict, Observed, Query, Route};
 use routerd_core::plan::Step;
 use tempfile::TempDir;
 
-use super::super::{ApplyError, Captures, Engine, Outcome};
+use super::super::{ApplyError, Candidate, Captures, Engine, Outcome};
 use crate::store::Store;
 use crate::view::{View, lock};
 
@@ -157,7 +157,8 @@ impl Bench {
 
 impl Daemon {
     pub(super) fn apply(&mut self, config: &Config) -> Result<ApplyReport, ApplyError> {
-        self.engine.apply(config)
+        let candidate = Candidate::compile(config.clone()).expect("valid");
+        self.engine.apply(candidate)
     }
 
     pub(super) fn repair(&mut self) -> Outcome {

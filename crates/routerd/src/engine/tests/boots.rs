@@ -127,6 +127,6 @@ fn a_configuration_file_that_is_not_valid_is_said_and_changes_nothing() {
     let daemon = bench.boot();
     let status = daemon.view.status().expect("status");
     let error = status.last_error.expect("an error is shown");
-    assert_eq!(error, "the configuration is not valid");
+    assert!(error.ends_with("the configuration is not valid"), "{error}");
     assert_eq!((status.generation, bench.seen()), (None, before));
 }

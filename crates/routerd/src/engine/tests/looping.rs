@@ -1,13 +1,13 @@
 //! The loop around the engine.
 
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use api::control::{ApplyReport, Config};
 use tokio::sync::oneshot;
 
-use super::super::{ApplyError, Message, Outbox, channel, run};
+use super::super::run::Reply;
+use super::super::{ApplyError, Candidate, Message, Outbox, channel, run};
 use super::bench::{Bench, onprem};
 use crate::view::lock;
 
@@ -32,10 +32,16 @@ fn with_loop(bench: &Bench, test: impl FnOnce(&Outbox)) {
     looping.join().expect("the loop ends");
 }
 
+fn message(config: Config, reply: Reply) -> Message {
+    let candidate = Candidate::compile(config).expect("valid");
+    Message::Apply(Box::new(candidate), reply)
+}
+
 fn apply(outbox: &Outbox, config: Config) -> Result<ApplyReport, ApplyError> {
     let (reply, answer) = oneshot::channel();
-    let message = Message::Apply(Arc::new(config), reply);
-    outbox.request(message).expect("the loop runs");
+    outbox
+        .request(message(config, reply))
+        .expect("the loop runs");
     answer.blocking_recv().expect("an answer")
 }
 
@@ -79,8 +85,9 @@ fn a_client_that_goes_away_does_not_undo_what_it_asked_for() {
     with_loop(&bench, |outbox| {
         let (reply, answer) = oneshot::channel();
         drop(answer);
-        let message = Message::Apply(Arc::new(onprem()), reply);
-        outbox.request(message).expect("the loop runs");
+        outbox
+            .request(message(onprem(), reply))
+            .expect("the loop runs");
         until("it is in force", || {
             !bench.seen().proxy_neighbours.is_empty()
         });
