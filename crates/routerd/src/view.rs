@@ -145,16 +145,18 @@ impl View {
         let snapshot = self.snapshot();
         let effective = &snapshot.effective;
         let (observed, plan) = self.look(effective, &snapshot.ledger, plan::query(effective))?;
+        let mut held = plan::held(effective, &observed, &snapshot.ledger);
         let resources = statuses(&snapshot, &observed, &plan)
             .into_iter()
             .filter_map(|status| {
                 let declared = effective.resources.get(&status.id)?;
+                let held = held.remove(&status.id).unwrap_or_default();
                 Some(Resource {
                     api_version: declared.api_version.clone(),
                     id: status.id.clone(),
                     spec: declared.spec.clone(),
                     status,
-                    objects: Vec::new(),
+                    objects: held.iter().map(ToString::to_string).collect(),
                 })
             });
         Ok(resources.collect())

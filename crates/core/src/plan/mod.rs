@@ -8,6 +8,7 @@
 
 mod desired;
 mod diff;
+mod held;
 mod record;
 mod resolve;
 mod step;
@@ -25,7 +26,7 @@ pub(crate) use resolve::{Underlay, resolve, underlay_path_mtu};
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::plan::{PlanView, Waiting};
-use api::{IfName, MobileAddress};
+use api::{IfName, MobileAddress, ResourceId};
 
 use crate::effective::{CaptureMethod, RouteTarget};
 use crate::host::Host;
@@ -90,6 +91,15 @@ pub fn settle(ledger: &Ledger, effective: &Effective, observed: &Observed) -> Le
     let host = Host::new(observed, ledger);
     let desired = resolve(effective, &host);
     record::settle(&desired, effective, &host)
+}
+
+/// What stands on the host for each resource, as the steps that would make it: what `describe` shows.
+pub fn held(
+    effective: &Effective,
+    observed: &Observed,
+    ledger: &Ledger,
+) -> BTreeMap<ResourceId, Vec<Step>> {
+    held::held(effective, observed, ledger)
 }
 
 /// The captured addresses that this node answers and announces by ARP, by capture interface; the value
