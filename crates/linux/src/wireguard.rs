@@ -93,7 +93,7 @@ impl Drivers {
     }
 
     /// Every WireGuard device among `links`. A user-space device whose process is gone or hangs is not
-    /// there; asking a hung one costs at most half a second.
+    /// there; asking a hung one costs at most a second.
     ///
     /// # Errors
     /// When the kernel refuses to dump one of its own devices.

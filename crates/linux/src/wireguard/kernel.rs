@@ -183,18 +183,19 @@ fn allowed_ip(attributes: &[WireguardAllowedIpAttr]) -> Option<ipnet::IpNet> {
     ipnet::IpNet::new(address?, length?).ok()
 }
 
-/// Makes a link that carries our mark from its first moment. One that does already is as good.
+/// Makes a link that carries our mark; one that does already is as good. The kernel takes no alias for a link
+/// that it is about to make, hence the two steps.
 pub(super) fn create(ifname: &IfName) -> Result<(), WireGuardError> {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     let request = Request::new(libc::RTM_NEWLINK, flags, &link::fixed(0, 0, 0))
         .with_text(libc::IFLA_IFNAME, ifname.as_str())
-        .with_text(libc::IFLA_IFALIAS, OWNER_MARK)
         .with_nested(libc::IFLA_LINKINFO, |info| {
             info.with_text(libc::IFLA_INFO_KIND, "wireguard")
         });
     match change_link(&request) {
+        Ok(()) => mark(ifname),
         Err(exists) if exists.errno() == Errno::EEXIST && is_ours(ifname) => Ok(()),
-        result => result.map_err(|source| failed("create wireguard link", ifname, source)),
+        Err(source) => Err(failed("create wireguard link", ifname, source)),
     }
 }
 

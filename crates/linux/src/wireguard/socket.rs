@@ -12,8 +12,11 @@ use nix::sys::socket::{
 
 use super::pid::Process;
 
-/// How long one request may take.
-const LIMIT: Duration = Duration::from_millis(500);
+/// How long a process may take to answer before it counts as not there, for now.
+pub(super) const SHORT: Duration = Duration::from_secs(1);
+
+/// How long it may take before it counts as hung, or a change as failed: a loaded host is slow.
+pub(super) const LONG: Duration = Duration::from_secs(5);
 
 /// A connection to a device's process.
 pub(super) struct Connection {
@@ -42,9 +45,18 @@ impl Connection {
     }
 
     /// Sends one request and returns the whole answer, its `errno` line included.
-    pub(super) fn request(&mut self, request: &str) -> io::Result<String> {
-        let deadline = Instant::now() + LIMIT;
-        self.stream.set_write_timeout(Some(LIMIT))?;
+    pub(super) fn request(&mut self, request: &str, limit: Duration) -> io::Result<String> {
+        self.exchange(request, limit)
+            .map_err(|error| match error.kind() {
+                // How the kernel says that a socket's time is up.
+                io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+                _ => error,
+            })
+    }
+
+    fn exchange(&mut self, request: &str, limit: Duration) -> io::Result<String> {
+        let deadline = Instant::now() + limit;
+        self.stream.set_write_timeout(Some(limit))?;
         self.stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         let mut buffer = [0; 16 * 1024];

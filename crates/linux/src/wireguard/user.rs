@@ -12,7 +12,7 @@ use routerd_core::observed::{Driver, PeerState, WireGuardDevice};
 use routerd_core::plan::PeerChange;
 
 use super::pid::Process;
-use super::socket::Connection;
+use super::socket::{Connection, LONG, SHORT};
 use super::{Resolved, WireGuardError, process_error, socket_path};
 use crate::tunnel::{READY, uapi};
 
@@ -21,11 +21,11 @@ const START_LIMIT: Duration = Duration::from_secs(5);
 
 /// Reads a device; absent if nobody answers.
 pub(super) fn observe(path: &Path) -> Option<WireGuardDevice> {
-    read(path).ok()
+    read(path, SHORT).ok()
 }
 
-fn read(path: &Path) -> io::Result<WireGuardDevice> {
-    let answer = Connection::open(path)?.request(uapi::GET)?;
+fn read(path: &Path, limit: Duration) -> io::Result<WireGuardDevice> {
+    let answer = Connection::open(path)?.request(uapi::GET, limit)?;
     let state = uapi::parse_state(&answer).map_err(io::Error::other)?;
     let now = SystemTime::now();
     Ok(WireGuardDevice {
@@ -64,7 +64,7 @@ pub(super) fn process(path: &Path) -> Option<Process> {
 /// Sees to it that a process answers for the device; one that hangs is ended first.
 pub(super) fn start(program: &Path, dir: &Path, ifname: &IfName) -> Result<(), WireGuardError> {
     let path = socket_path(dir, ifname);
-    if read(&path).is_ok() {
+    if read(&path, LONG).is_ok() {
         return Ok(());
     }
     if let Some(hung) = process(&path) {
@@ -135,7 +135,7 @@ pub(super) fn set(
 ) -> Result<(), WireGuardError> {
     let request = uapi::format_set(&request(change));
     Connection::open(path)
-        .and_then(|mut connection| connection.request(&request))
+        .and_then(|mut connection| connection.request(&request, LONG))
         .and_then(|answer| uapi::check_errno(&answer))
         .map_err(|source| process_error("configure", ifname, source))
 }
