@@ -3,5 +3,19 @@
 //! It runs the real `routerd` and `routerctl` in them and says what passed. Nothing here is needed in
 //! production.
 
+pub mod agent;
+pub mod build;
+pub mod cli;
 pub mod cloud;
+pub mod control;
+pub mod controller;
 pub mod fabric;
+pub mod faults;
+pub mod lab;
+pub mod node;
+pub mod probe;
+pub mod process;
+pub mod sandbox;
+pub mod scenario;
+pub mod task;
+pub mod topology;

@@ -1,3 +1,7 @@
 //! `routerd-lab`: the lab's command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lab::cli::main()
+}

@@ -2,6 +2,7 @@
 //!
 //! What the namespaces are for is the caller's business.
 
+pub mod pass;
 mod tap;
 
 pub use tap::Tap;

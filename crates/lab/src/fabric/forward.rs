@@ -210,16 +210,16 @@ impl Engine {
     }
 
     /// A frame that a node sent.
-    fn from_port(&self, name: &str, frame: &mut Frame) {
+    fn leave_port(&self, name: &str, frame: &mut Frame) {
         let Some(port) = self.ports.get(name) else {
             return;
         };
         match frame.kind() {
             Kind::Arp => self.answer_arp(port, frame),
             Kind::Ipv4 => match &port.role {
-                PortRole::Nic { fabric, nic } => self.from_nic(fabric, nic, frame),
+                PortRole::Nic { fabric, nic } => self.leave_nic(fabric, nic, frame),
                 PortRole::Underlay => self.to_underlay(Attachment::Port(name.to_owned()), frame),
-                PortRole::Metadata { fabric } => self.into_fabric(fabric, Origin::Metadata, frame),
+                PortRole::Metadata { fabric } => self.enter_fabric(fabric, Origin::Metadata, frame),
             },
             Kind::Other => self.drops.count(name, "not-ipv4", 1, None),
             Kind::Malformed => self.drops.count(name, "malformed", 1, None),
@@ -250,7 +250,7 @@ impl Engine {
         }
     }
 
-    fn from_nic(&self, fabric: &str, nic: &NicId, frame: &mut Frame) {
+    fn leave_nic(&self, fabric: &str, nic: &NicId, frame: &mut Frame) {
         let header = frame.header();
         let origin = Origin::Nic(nic.clone());
         match self.decide(fabric, &origin, &header) {
@@ -265,7 +265,7 @@ impl Engine {
     }
 
     /// A packet from outside or from the metadata service.
-    fn into_fabric(&self, fabric: &str, origin: Origin, frame: &mut Frame) {
+    fn enter_fabric(&self, fabric: &str, origin: Origin, frame: &mut Frame) {
         match self.decide(fabric, &origin, &frame.header()) {
             Verdict::Deliver { nic, destination } => {
                 if destination != frame.destination() {

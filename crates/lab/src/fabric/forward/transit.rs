@@ -83,7 +83,7 @@ impl Engine {
     /// The next stage of a frame's way.
     pub(super) fn proceed(&self, stage: &Stage, frame: &mut Frame) {
         match stage {
-            Stage::FromPort(port) => self.from_port(port, frame),
+            Stage::FromPort(port) => self.leave_port(port, frame),
             Stage::Deliver(port) => self.deliver(port, frame),
             Stage::Route(from) => self.route(from, frame),
             Stage::Arrive(to) => self.arrive(to, frame),
@@ -140,7 +140,7 @@ impl Engine {
 
     fn arrive(&self, to: &Attachment, frame: &mut Frame) {
         match to {
-            Attachment::Fabric(fabric) => self.into_fabric(fabric, Origin::Internet, frame),
+            Attachment::Fabric(fabric) => self.enter_fabric(fabric, Origin::Internet, frame),
             Attachment::Port(port) => self.to_port(port, frame),
         }
     }

@@ -1,0 +1,45 @@
+//! `ping`.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::node::Node;
+
+/// What `ping` counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ping {
+    /// Echo requests.
+    pub sent: u32,
+    /// Echo replies.
+    pub received: u32,
+    /// `ping`'s own words.
+    pub summary: String,
+}
+
+impl Ping {
+    /// Whether every request was answered.
+    pub fn complete(&self) -> bool {
+        self.sent > 0 && self.sent == self.received
+    }
+}
+
+/// Sends `count` echo requests, 0.2 s apart, and waits at most a second for each answer.
+///
+/// # Errors
+/// When `ping` cannot be run.
+pub fn ping(from: &Node, to: Ipv4Addr, count: u32) -> Result<Ping> {
+    let (count, to) = (count.to_string(), to.to_string());
+    let argv = ["ping", "-n", "-i", "0.2", "-W", "1", "-c", &count, &to];
+    let outcome = from.run(&argv, Duration::from_secs(15))?;
+    let line = outcome.stdout.lines().find(|l| l.contains("transmitted"));
+    let summary = line.map_or_else(|| outcome.complaint(), str::to_owned);
+    let mut numbers = summary.split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.find_map(|n| n.parse().ok()).unwrap_or(0);
+    Ok(Ping {
+        sent: number(),
+        received: number(),
+        summary: summary.clone(),
+    })
+}
