@@ -17,7 +17,13 @@ use crate::node::Node;
 pub fn start(node: &Node, interface: &str, address: Ipv4Net, period: Duration) -> Result<Child> {
     let period = period.as_millis().to_string();
     node.command("/proc/self/exe")
-        .args(["internal", "agent", interface, &address.to_string(), &period])
+        .args([
+            "internal",
+            "agent",
+            interface,
+            &address.to_string(),
+            &period,
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()

@@ -27,8 +27,10 @@ pub fn build(topology: Topology) -> Result<Lab> {
     check_tun()?;
     let names = topology.nodes.iter().map(|n| n.name.clone());
     let nodes = Node::start_all(names)?;
-    let nodes: BTreeMap<String, Node> =
-        nodes.into_iter().map(|n| (n.name().to_owned(), n)).collect();
+    let nodes: BTreeMap<String, Node> = nodes
+        .into_iter()
+        .map(|n| (n.name().to_owned(), n))
+        .collect();
     for spec in &topology.nodes {
         defaults(&nodes[&spec.name], spec.role)?;
     }
@@ -80,7 +82,10 @@ fn defaults(node: &Node, role: Role) -> Result<()> {
         node.set_sysctl("ipv6.conf.default.disable_ipv6", "1")?;
     }
     if role == Role::Switch {
-        ip(node, "link set lo up\nlink add br0 type bridge\nlink set br0 up\n")?;
+        ip(
+            node,
+            "link set lo up\nlink add br0 type bridge\nlink set br0 up\n",
+        )?;
     }
     Ok(())
 }
@@ -137,7 +142,10 @@ fn configure(node: &Node, spec: &NodeSpec) -> Result<()> {
         let name = &interface.name;
         let mac = interface.mac.map(|b| format!("{b:02x}")).join(":");
         let mtu = interface.mtu;
-        writeln!(script, "link set {name} address {mac} mtu {mtu} txqueuelen {QUEUE}")?;
+        writeln!(
+            script,
+            "link set {name} address {mac} mtu {mtu} txqueuelen {QUEUE}"
+        )?;
         for address in &interface.addresses {
             writeln!(script, "addr add {address} dev {name}")?;
         }
@@ -173,4 +181,3 @@ pub fn ip(node: &Node, script: &str) -> Result<()> {
     }
     Ok(())
 }
-

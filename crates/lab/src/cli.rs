@@ -200,9 +200,10 @@ fn ask(lab: Option<&str>, request: &Request) -> Result<ExitCode> {
 
 fn run(args: &RunArgs, narrate: bool) -> Result<ExitCode> {
     scenario::find(&args.scenario)?;
-    let evidence = args.evidence.as_ref().map(|path| {
-        File::create(path).with_context(|| format!("create {}", path.display()))
-    });
+    let evidence = args
+        .evidence
+        .as_ref()
+        .map(|path| File::create(path).with_context(|| format!("create {}", path.display())));
     let name = match client::bind(&args.scenario) {
         Ok(bound) => Ok(bound),
         // The same scenario may well run several times at once.

@@ -127,7 +127,9 @@ fn netem(lab: &Lab, switch: &str, port: &str, fault: Fault) -> Result<()> {
         _ => return Ok(()),
     };
     let node = lab.node(switch)?;
-    let argv = ["tc", "qdisc", "replace", "dev", port, "root", "netem", what, &value];
+    let argv = [
+        "tc", "qdisc", "replace", "dev", port, "root", "netem", what, &value,
+    ];
     let outcome = node.run(&argv, SHORT)?;
     if !outcome.success() {
         bail!(

@@ -148,6 +148,8 @@ impl Lab {
             }
         };
         let specs = self.topology.nodes.iter();
-        specs.map(|spec| (spec.name.clone(), status(spec))).collect()
+        specs
+            .map(|spec| (spec.name.clone(), status(spec)))
+            .collect()
     }
 }

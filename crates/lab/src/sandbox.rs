@@ -119,8 +119,7 @@ fn make_namespaces() -> Result<()> {
     }
     let map = |file: &str, text: String| {
         let path = format!("/proc/self/{file}");
-        fs::write(&path, text)
-            .with_context(|| format!("write {path}\n{}", user_namespace_hint()))
+        fs::write(&path, text).with_context(|| format!("write {path}\n{}", user_namespace_hint()))
     };
     map("setgroups", "deny".to_owned())?;
     map("uid_map", format!("0 {uid} 1"))?;

@@ -24,7 +24,8 @@ pub struct Entry {
     pub parameters: TwoSite,
 }
 
-const fn two_site(cloud: Cloud, nat: bool) -> TwoSite {
+/// A cloud and an on-prem site, which may stand behind NAT, over an underlay of 1500 bytes.
+pub const fn two_site(cloud: Cloud, nat: bool) -> TwoSite {
     TwoSite {
         cloud,
         nat,

@@ -50,9 +50,16 @@ pub(super) fn status(status: &Value) {
             .map(|(kind, name)| format!("{kind} {}", text(name)))
             .collect();
         let state = impairment(&link["impairment"]);
-        println!("{name:18} {:>5}  {:24} {state}", text(&link["mtu"]), to.join(" "));
+        println!(
+            "{name:18} {:>5}  {:24} {state}",
+            text(&link["mtu"]),
+            to.join(" ")
+        );
     }
-    println!("\n{:18} {:22} {:>9}  LAST", "DROPPED AT", "REASON", "PACKETS");
+    println!(
+        "\n{:18} {:22} {:>9}  LAST",
+        "DROPPED AT", "REASON", "PACKETS"
+    );
     for (place, reasons) in entries(&status["drops"]) {
         for (reason, count) in entries(reasons) {
             let (packets, last) = (text(&count["packets"]), text(&count["last"]));

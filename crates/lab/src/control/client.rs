@@ -48,8 +48,7 @@ pub fn bind(lab: &str) -> Result<(UnixListener, PathBuf)> {
     }
     // What a lab that was killed has left behind.
     drop(fs::remove_file(&path));
-    let listener =
-        UnixListener::bind(&path).with_context(|| format!("bind {}", path.display()))?;
+    let listener = UnixListener::bind(&path).with_context(|| format!("bind {}", path.display()))?;
     Ok((listener, path))
 }
 

@@ -36,7 +36,11 @@ pub fn hold(name: &str) -> Result<()> {
         fs::create_dir_all(root.join(sub)).with_context(|| format!("create {sub} of {name}"))?;
     }
     own_file(&root, "/etc/hostname", &format!("{name}\n"))?;
-    own_file(&root, "/etc/hosts", &format!("127.0.0.1 localhost {name}\n"))?;
+    own_file(
+        &root,
+        "/etc/hosts",
+        &format!("127.0.0.1 localhost {name}\n"),
+    )?;
     bind(Path::new(NODES), &root.join("run/lab"))?;
     for (mount, sub) in PRIVATE.iter().rev() {
         bind(&root.join(sub), Path::new(mount))?;

@@ -54,10 +54,13 @@ impl Ssh {
     }
 
     fn start(&self, node: &Node, dir: &PathBuf) -> Result<()> {
-        let sftp = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server"]
-            .into_iter()
-            .find(|path| fs::exists(path).unwrap_or(false))
-            .unwrap_or("internal-sftp");
+        let sftp = [
+            "/usr/lib/openssh/sftp-server",
+            "/usr/libexec/openssh/sftp-server",
+        ]
+        .into_iter()
+        .find(|path| fs::exists(path).unwrap_or(false))
+        .unwrap_or("internal-sftp");
         let dir = dir.display();
         let config = format!(
             "Port 22\nListenAddress 0.0.0.0\nHostKey {dir}/host\nPidFile {dir}/pid\n\
@@ -75,7 +78,10 @@ impl Ssh {
         let sshd = find_sshd()?;
         let mut command = self.command(node, &sshd);
         command.args(["-D", "-e", "-f"]).arg(&file);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         command.spawn().context("start sshd")?;
         Ok(())
     }
@@ -83,7 +89,11 @@ impl Ssh {
     fn command(&self, node: &Node, program: &str) -> Command {
         let mut command = node.command("/proc/self/exe");
         let passwd = node.dir().join("passwd");
-        command.args(["internal", "as-user"]).arg(passwd).arg("--").arg(program);
+        command
+            .args(["internal", "as-user"])
+            .arg(passwd)
+            .arg("--")
+            .arg(program);
         command
     }
 

@@ -192,20 +192,22 @@ impl Session {
         let stop = Arc::new(AtomicBool::new(false));
         let exchanges = Arc::new(AtomicU64::new(0));
         let (flag, counter) = (Arc::clone(&stop), Arc::clone(&exchanges));
-        let thread = Builder::new().name("probe-session".to_owned()).spawn(move || {
-            stream.get_mut().write_all(&[ECHO])?;
-            let mut worst = Duration::ZERO;
-            while !flag.load(Ordering::Relaxed) {
-                let begin = Instant::now();
-                let mut back = [0; MARKER.len()];
-                stream.get_mut().write_all(MARKER)?;
-                stream.read_exact(&mut back)?;
-                worst = worst.max(begin.elapsed());
-                counter.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Ok(worst)
-        })?;
+        let thread = Builder::new()
+            .name("probe-session".to_owned())
+            .spawn(move || {
+                stream.get_mut().write_all(&[ECHO])?;
+                let mut worst = Duration::ZERO;
+                while !flag.load(Ordering::Relaxed) {
+                    let begin = Instant::now();
+                    let mut back = [0; MARKER.len()];
+                    stream.get_mut().write_all(MARKER)?;
+                    stream.read_exact(&mut back)?;
+                    worst = worst.max(begin.elapsed());
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Ok(worst)
+            })?;
         Ok(Self {
             stop,
             exchanges,
@@ -228,9 +230,12 @@ impl Session {
 
 /// A digest as hexadecimal digits.
 pub fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
+    digest
+        .finalize()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            // Writing to a string does not fail.
+            drop(write!(text, "{byte:02x}"));
+            text
+        })
 }

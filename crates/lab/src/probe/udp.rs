@@ -68,11 +68,7 @@ impl Stream {
     ///
     /// # Errors
     /// When a socket cannot be made.
-    pub fn start(
-        from: (&Node, Ipv4Addr),
-        to: (&Node, Ipv4Addr),
-        port: u16,
-    ) -> Result<Self> {
+    pub fn start(from: (&Node, Ipv4Addr), to: (&Node, Ipv4Addr), port: u16) -> Result<Self> {
         let bind = |node: &Node, address, port| {
             let socket = node.in_network(|| UdpSocket::bind((address, port)))?;
             socket.with_context(|| format!("{}: bind {address}:{port}", node.name()))
@@ -176,8 +172,8 @@ fn receive(
             Err(error) => return Err(error).context("receive a probe"),
         }
         if progress.stop.load(Ordering::Relaxed) {
-            let all = progress.received.load(Ordering::Relaxed)
-                >= progress.sent.load(Ordering::Relaxed);
+            let all =
+                progress.received.load(Ordering::Relaxed) >= progress.sent.load(Ordering::Relaxed);
             if all || last_news.elapsed() > STRAGGLERS {
                 return Ok(arrivals);
             }

@@ -139,7 +139,9 @@ impl TwoSite {
                  /providers/Microsoft.Network/networkInterfaces/ce-router-nic"
             }
             Cloud::Oci => "ocid1.vnic.oc1.ap-tokyo-1.abxhiljrcloudedgerouter",
-            Cloud::Gcp => "projects/cloudedge-lab/zones/asia-northeast1-a/instances/routerd-cloud/nic0",
+            Cloud::Gcp => {
+                "projects/cloudedge-lab/zones/asia-northeast1-a/instances/routerd-cloud/nic0"
+            }
         }
     }
 

@@ -65,7 +65,10 @@ fn receive_some(
                 unsafe_code,
                 reason = "the kernel has just made these descriptors for this process"
             )]
-            fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            fds.extend(
+                raw.into_iter()
+                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+            );
         }
     }
     Ok(message.bytes)

@@ -1,0 +1,212 @@
+//! Configurations in the seeds' shape, the same as `examples/two-site-*.yaml`.
+
+use std::net::Ipv4Addr;
+
+use crate::fabric::Cloud;
+use crate::topology::{Site, TwoSite, WIREGUARD_PORT};
+
+/// The WireGuard interface of both routers.
+pub const TUNNEL: &str = "wg-hybrid";
+
+/// The routers' own addresses on the overlay.
+pub fn overlay_address(site: Site) -> Ipv4Addr {
+    match site {
+        Site::Cloud => Ipv4Addr::new(10, 255, 60, 1),
+        Site::Onprem => Ipv4Addr::new(10, 255, 60, 2),
+    }
+}
+
+/// The interface alone: enough to have a key made, which the other side needs to know.
+pub fn interface_only(site: Site) -> String {
+    document(site, &[wireguard(site)])
+}
+
+/// Everything, with the other router's public key.
+pub fn whole(two_site: &TwoSite, site: Site, peer_key: &str) -> String {
+    let mut resources = vec![
+        wireguard(site),
+        peer(two_site, site, peer_key),
+        overlay_peer(site),
+    ];
+    if site == Site::Cloud {
+        resources.push(profile(two_site.cloud));
+    }
+    resources.push(domain(site));
+    resources.push(claim(two_site, site));
+    document(site, &resources)
+}
+
+/// The same with one more resource that has nothing to do with the overlay.
+pub fn with_unrelated(config: &str) -> String {
+    let route = resource(
+        "net",
+        "IPv4Route",
+        "unrelated",
+        "destination: 198.18.5.0/24\ntype: blackhole",
+    );
+    format!("{config}{route}")
+}
+
+/// The same with a resource that the kernel will refuse, or that cannot be verified.
+pub fn with_impossible(config: &str) -> String {
+    let route = resource(
+        "net",
+        "IPv4Route",
+        "impossible",
+        "destination: 198.18.6.0/24\ngateway: 203.0.113.77\ndevice: lo",
+    );
+    format!("{config}{route}")
+}
+
+fn document(site: Site, resources: &[String]) -> String {
+    format!(
+        "apiVersion: routerd.net/v1alpha1\nkind: Router\nmetadata:\n  name: routerd-{}\n\
+         spec:\n  resources:\n{}",
+        site.label(),
+        resources.concat()
+    )
+}
+
+fn resource(group: &str, kind: &str, name: &str, spec: &str) -> String {
+    let spec: String = spec
+        .lines()
+        .map(|line| format!("        {line}\n"))
+        .collect();
+    format!(
+        "    - apiVersion: {group}.routerd.net/v1alpha1\n      kind: {kind}\n      metadata:\n\
+         \x20       name: {name}\n      spec:\n{spec}"
+    )
+}
+
+fn peer_name(site: Site) -> String {
+    format!("{}-main", site.other().label())
+}
+
+fn wireguard(site: Site) -> String {
+    let spec = format!(
+        "privateKeyFile: /usr/local/etc/routerd/keys/{TUNNEL}.key\nlistenPort: {WIREGUARD_PORT}\n\
+         addresses:\n  - {}/32",
+        overlay_address(site)
+    );
+    resource("net", "WireGuardInterface", TUNNEL, &spec)
+}
+
+fn peer(two_site: &TwoSite, site: Site, key: &str) -> String {
+    let other = site.other();
+    let mut spec = format!(
+        "interface: {TUNNEL}\npublicKey: {key}\nallowedIPs:\n  - {}/32\n  - {}/32",
+        overlay_address(other),
+        other.client_address()
+    );
+    if let Some(endpoint) = two_site.endpoint(other) {
+        spec.push_str(&format!("\nendpoint: {endpoint}"));
+    }
+    spec.push_str("\npersistentKeepalive: 25");
+    resource("net", "WireGuardPeer", &peer_name(site), &spec)
+}
+
+fn overlay_peer(site: Site) -> String {
+    let spec = format!(
+        "role: {}\nnodeID: routerd-{}\nunderlay:\n  type: wireguard\n  interface: {TUNNEL}\n\
+         remote:\n  nodeID: routerd-{}\n  address: {}",
+        site.label(),
+        site.label(),
+        site.other().label(),
+        overlay_address(site.other())
+    );
+    resource("hybrid", "OverlayPeer", &peer_name(site), &spec)
+}
+
+fn profile(cloud: Cloud) -> String {
+    let (place, forwarding) = match cloud {
+        Cloud::Aws => ("region: ap-northeast-1", "disable-source-dest-check"),
+        Cloud::Azure => (
+            "region: japaneast\nsubscriptionID: 26412fa4-cd3a-4128-9794-72ee01876d84\n\
+             resourceGroup: cloudedge-lab",
+            "ip-forwarding",
+        ),
+        Cloud::Oci => (
+            "region: ap-tokyo-1\ncompartmentID: ocid1.compartment.oc1..aaaaaaaacloudedgelab",
+            "disable-source-dest-check",
+        ),
+        Cloud::Gcp => (
+            "region: asia-northeast1\nproject: cloudedge-lab",
+            "ip-forwarding",
+        ),
+    };
+    let spec = format!(
+        "provider: {cloud}\n{place}\ncapabilities:\n  - nic-secondary-ip\n  - {forwarding}\n\
+         auth:\n  mode: machine-identity"
+    );
+    resource(
+        "hybrid",
+        "CloudProviderProfile",
+        &format!("{cloud}-lab"),
+        &spec,
+    )
+}
+
+fn domain(site: Site) -> String {
+    let spec = format!(
+        "prefix: 10.77.60.0/24\nmode: selective-address\npeerRef: {}",
+        peer_name(site)
+    );
+    resource(
+        "hybrid",
+        "AddressMobilityDomain",
+        "cloudedge-same-subnet",
+        &spec,
+    )
+}
+
+/// The name of a site's claim.
+pub fn claim_name(site: Site) -> String {
+    format!("{}-client", site.other().label())
+}
+
+fn claim(two_site: &TwoSite, site: Site) -> String {
+    let interface = two_site.capture_interface(site);
+    let capture = match site {
+        Site::Cloud => format!(
+            "  type: provider-secondary-ip\n  providerRef: {}-lab\n  providerMode: nic-secondary-ip\n\
+             \x20 nicRef: {}\n  interface: {interface}\n  configureOSAddress: false",
+            two_site.cloud,
+            two_site.router_nic()
+        ),
+        Site::Onprem => {
+            format!("  type: proxy-arp\n  interface: {interface}\n  gratuitousARP: true")
+        }
+    };
+    let spec = format!(
+        "domainRef: cloudedge-same-subnet\naddress: {}/32\nownerSide: {}\ncapture:\n{capture}\n\
+         \x20 activeWhen:\n    type: single-router\ndelivery:\n  peerRef: {}\n  mode: route",
+        site.other().client_address(),
+        site.other().label(),
+        peer_name(site)
+    );
+    resource("hybrid", "RemoteAddressClaim", &claim_name(site), &spec)
+}
+
+#[cfg(test)]
+mod tests {
+    use api::control::{Config, SourceFile};
+
+    use super::*;
+    use crate::topology;
+
+    #[test]
+    fn every_topology_has_configurations_without_findings() {
+        let key = "KTfySYEfSlCi6YhZz5WKuPOWGjQ0CVUp5hs6/c9F0Fc=";
+        for entry in topology::ALL {
+            for site in Site::BOTH {
+                let config = whole(&entry.parameters, site, key);
+                for text in [interface_only(site), with_unrelated(&config), config] {
+                    let name = format!("{}-{}.yaml", entry.id, site.label());
+                    let files = vec![SourceFile { name, text }];
+                    let loaded = routerd_core::config::load(&Config { files });
+                    assert_eq!(loaded.diagnostics, [], "{}", entry.id);
+                }
+            }
+        }
+    }
+}

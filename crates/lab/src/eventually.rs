@@ -1,0 +1,29 @@
+//! Waiting for a condition with a deadline, and showing the last state when it never came.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+/// How often the condition is looked at.
+const STEP: Duration = Duration::from_millis(10);
+
+/// Asks `look` until it returns a value. What it said last explains why that never happened.
+///
+/// # Errors
+/// When the deadline passes.
+pub fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match look() {
+            Ok(value) => return Ok(value),
+            Err(error) if Instant::now() >= deadline => {
+                return Err(anyhow!("{what}: not within {limit:?}: {error:#}"));
+            }
+            Err(_) => std::thread::sleep(STEP),
+        }
+    }
+}
