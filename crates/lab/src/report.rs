@@ -105,7 +105,7 @@ impl Report {
 
 fn line(text: &mut String, line: &str) {
     // Writing to a string does not fail.
-    drop(writeln!(text, "{}", line.trim_end()));
+    let _ = writeln!(text, "{}", line.trim_end());
 }
 
 fn cell(assertion: Option<&Assertion>) -> String {

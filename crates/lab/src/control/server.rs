@@ -92,7 +92,7 @@ fn execute(
     std::thread::spawn(move || {
         // The caller says nothing more; an end of the stream means that it is gone.
         if matches!(line.read(&mut [0]), Ok(0) | Err(_)) {
-            drop(killpg(group, Signal::SIGTERM));
+            let _ = killpg(group, Signal::SIGTERM);
         }
     });
     let status = child.wait()?;

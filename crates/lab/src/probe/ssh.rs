@@ -8,7 +8,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Ssh {
         Ok(ssh)
     }
 
-    fn start(&self, node: &Node, dir: &PathBuf) -> Result<()> {
+    fn start(&self, node: &Node, dir: &Path) -> Result<()> {
         let sftp = [
             "/usr/lib/openssh/sftp-server",
             "/usr/libexec/openssh/sftp-server",
@@ -146,7 +146,7 @@ fn finish(outcome: Outcome, program: &str) -> Result<String> {
     Ok(outcome.stdout)
 }
 
-fn generate(path: &PathBuf) -> Result<()> {
+fn generate(path: &Path) -> Result<()> {
     let mut command = Command::new("ssh-keygen");
     command.args(["-q", "-t", "ed25519", "-N", "", "-C", "routerd-lab", "-f"]);
     let outcome = process::run(command.arg(path), SHORT).context("run ssh-keygen")?;

@@ -235,7 +235,7 @@ pub fn hex(digest: Sha256) -> String {
         .iter()
         .fold(String::new(), |mut text, byte| {
             // Writing to a string does not fail.
-            drop(write!(text, "{byte:02x}"));
+            let _ = write!(text, "{byte:02x}");
             text
         })
 }
