@@ -5,6 +5,7 @@
 //! outlives the process.
 
 mod allowed_ips;
+mod bucket;
 mod checksum;
 mod device;
 mod flow;
@@ -216,6 +217,8 @@ fn tick(device: &Device) -> io::Result<()> {
     let mut dst = [0; peer::HANDSHAKE_SPACE];
     loop {
         std::thread::sleep(TICK);
+        // Only padding depends on it. A device that is gone or has another name is dealt with elsewhere.
+        let _ = device.tun.refresh_mtu();
         let tables = device.tables();
         if let Some(identity) = tables.identity() {
             identity.gate.reset_count();

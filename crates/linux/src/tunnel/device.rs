@@ -131,7 +131,7 @@ fn peer_state(entry: &Entry) -> PeerState {
     PeerState {
         public_key: entry.peer.key,
         preshared_key: state.preshared_key.clone(),
-        endpoint: state.endpoint,
+        endpoint: state.endpoint.map(|endpoint| endpoint.remote),
         persistent_keepalive: state.keepalive_interval(),
         last_handshake: state
             .last_handshake
@@ -211,7 +211,7 @@ impl Tables {
         }
         let mut state = peer.lock();
         if let Some(endpoint) = change.endpoint {
-            state.endpoint = Some(endpoint);
+            state.endpoint = Some(endpoint.into());
         }
         if let Some(seconds) = change.persistent_keepalive {
             state.set_persistent_keepalive(seconds);
@@ -338,3 +338,6 @@ impl Tables {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,16 @@
 //! Handshakes, on a thread of their own: each costs as much as a hundred packets.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 use boringtun::noise::handshake::parse_handshake_anon;
 use boringtun::noise::{Packet, TunnResult};
 use routerd_core::key::PublicKey;
 
+use super::bucket::Buckets;
 use super::device::{Device, Tables};
+use super::mmsg::Endpoint;
 use super::peer::{HANDSHAKE_SPACE, Opened, Peer};
 
 /// Messages that wait at most; beyond that they are dropped.
@@ -22,14 +24,14 @@ const MAX_WAITING: usize = 65_536;
 
 /// A message that is not data.
 pub(super) struct Message {
-    from: SocketAddr,
+    from: Endpoint,
     length: usize,
     bytes: [u8; MAX_MESSAGE],
 }
 
 impl Message {
     /// Copies a message; of one that is too long for any handshake only so much that it stays too long.
-    pub(super) fn new(from: SocketAddr, message: &[u8]) -> Self {
+    pub(super) fn new(from: Endpoint, message: &[u8]) -> Self {
         let mut bytes = [0; MAX_MESSAGE];
         let kept = message.len().min(MAX_MESSAGE);
         bytes[..kept].copy_from_slice(&message[..kept]);
@@ -48,16 +50,23 @@ impl Message {
 /// Works until nobody sends messages any more.
 pub(super) fn run(device: &Device, messages: &Receiver<Message>) {
     let mut dst = vec![0; MAX_WAITING];
+    let mut initiations = Buckets::default();
     while let Ok(message) = messages.recv() {
         if let Some(bytes) = message.bytes() {
-            process(device, message.from, bytes, &mut dst);
+            process(device, message.from, bytes, &mut initiations, &mut dst);
         }
     }
 }
 
-fn process(device: &Device, from: SocketAddr, bytes: &[u8], dst: &mut [u8]) {
+fn process(
+    device: &Device,
+    from: Endpoint,
+    bytes: &[u8],
+    initiations: &mut Buckets,
+    dst: &mut [u8],
+) {
     let tables = device.tables();
-    let Some(peer) = sender(&tables, device, from, bytes, dst) else {
+    let Some(peer) = sender(&tables, device, from, bytes, initiations, dst) else {
         return;
     };
     drop(tables);
@@ -67,7 +76,7 @@ fn process(device: &Device, from: SocketAddr, bytes: &[u8], dst: &mut [u8]) {
     match state.open(index, from, bytes, dst) {
         Opened::Answer(answer) => device.udp.send(answer, from),
         Opened::Refused => {
-            tracing::debug!(peer = %peer.key, %from, "handshake message refused");
+            tracing::debug!(peer = %peer.key, from = %from.remote, "handshake message refused");
             return;
         }
         Opened::Nothing | Opened::Packet(..) => {}
@@ -81,12 +90,16 @@ fn process(device: &Device, from: SocketAddr, bytes: &[u8], dst: &mut [u8]) {
 fn sender(
     tables: &Tables,
     device: &Device,
-    from: SocketAddr,
+    from: Endpoint,
     bytes: &[u8],
+    initiations: &mut Buckets,
     dst: &mut [u8],
 ) -> Option<Arc<Peer>> {
     let identity = tables.identity()?;
-    let packet = match identity.gate.verify_packet(Some(from.ip()), bytes, dst) {
+    let packet = match identity
+        .gate
+        .verify_packet(Some(from.remote.ip()), bytes, dst)
+    {
         Ok(packet) => packet,
         Err(TunnResult::WriteToNetwork(cookie)) => {
             device.udp.send(cookie, from);
@@ -96,6 +109,9 @@ fn sender(
     };
     let peer = match &packet {
         Packet::HandshakeInit(init) => {
+            if !initiations.take(from.remote.ip(), Instant::now()) {
+                return None;
+            }
             let half = parse_handshake_anon(&identity.secret, &identity.public, init).ok()?;
             tables.peer(&PublicKey(half.peer_static_public))
         }

@@ -1,16 +1,16 @@
 //! From the network to the TUN device: find the peer, decrypt, check the source, join, write.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use super::device::{Device, Tables};
 use super::handshake::Message;
 use super::join::Joiner;
-use super::mmsg::Inbox;
+use super::mmsg::{Endpoint, Inbox};
 use super::outbox::Outbox;
 use super::peer::{OVERHEAD, Opened};
+use super::tun::Tun;
 use super::udp::Socket;
 
 /// The largest message of several datagrams.
@@ -31,19 +31,24 @@ pub(super) fn run(
     let mut outbox = Outbox::new();
     while socket.receive(&mut inbox)? {
         for (from, message, segment) in inbox.messages() {
-            let tables = device.tables();
-            for datagram in message.chunks(segment.max(1)) {
-                if datagram.starts_with(&DATA) {
-                    if joiner.is_full(datagram.len()) {
-                        joiner.flush(&device.tun)?;
-                    }
-                    open(&tables, from, datagram, &mut joiner, &mut outbox);
-                } else {
+            let mut batch = Batch {
+                tables: &device.tables(),
+                from,
+                joiner: &mut joiner,
+                outbox: &mut outbox,
+            };
+            let mut datagrams = message.chunks(segment.max(1)).peekable();
+            while let Some(datagram) = datagrams.next() {
+                let Some(receiver) = data_for(datagram) else {
                     // Where there are more than can be looked at, senders repeat theirs.
                     let _ = handshakes.try_send(Message::new(from, datagram));
-                }
+                    continue;
+                };
+                let same = |next: &&[u8]| data_for(next) == Some(receiver);
+                let run =
+                    std::iter::once(datagram).chain(std::iter::from_fn(|| datagrams.next_if(same)));
+                batch.open(receiver, run, &device.tun)?;
             }
-            drop(tables);
             joiner.flush(&device.tun)?;
         }
         outbox.flush(&device.udp);
@@ -51,37 +56,56 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Decrypts a data message; its packet goes on if its source is one of the peer's.
-fn open(
-    tables: &Tables,
-    from: SocketAddr,
-    message: &[u8],
-    joiner: &mut Joiner,
-    outbox: &mut Outbox,
-) {
-    let Some(receiver) = message.get(4..8) else {
-        return;
-    };
-    let receiver = u32::from_le_bytes([receiver[0], receiver[1], receiver[2], receiver[3]]);
-    let Some(peer) = tables.by_receiver(receiver) else {
-        return;
-    };
-    let mut state = peer.lock();
-    match state.open(receiver >> 8, from, message, joiner.space()) {
-        Opened::Packet(packet, source) => {
-            let owner = tables.by_address(source);
-            if owner.is_some_and(|owner| Arc::ptr_eq(owner, peer)) {
-                let length = packet.len();
-                joiner.commit(length);
+/// The receiver index of a data message; absent for all other messages.
+fn data_for(message: &[u8]) -> Option<u32> {
+    let (kind, rest) = message.split_first_chunk()?;
+    let receiver = rest.first_chunk()?;
+    (*kind == DATA).then(|| u32::from_le_bytes(*receiver))
+}
+
+/// What the messages of one sender are opened with.
+struct Batch<'a> {
+    tables: &'a Tables,
+    from: Endpoint,
+    joiner: &'a mut Joiner,
+    outbox: &'a mut Outbox,
+}
+
+impl Batch<'_> {
+    /// Decrypts data messages for one session; their packets go on if their sources are the peer's.
+    fn open<'m>(
+        &mut self,
+        receiver: u32,
+        messages: impl Iterator<Item = &'m [u8]>,
+        tun: &Tun,
+    ) -> io::Result<()> {
+        let Some(peer) = self.tables.by_receiver(receiver) else {
+            messages.for_each(drop);
+            return Ok(());
+        };
+        let mut state = peer.lock();
+        for message in messages {
+            if self.joiner.is_full(message.len()) {
+                self.joiner.flush(tun)?;
+            }
+            let space = self.joiner.space();
+            // Nothing in a data message asks for an answer.
+            if let Opened::Packet(packet, source) =
+                state.open(receiver >> 8, self.from, message, space)
+            {
+                let owner = self.tables.by_address(source);
+                if owner.is_some_and(|owner| Arc::ptr_eq(owner, peer)) {
+                    let length = packet.len();
+                    self.joiner.commit(length);
+                }
             }
         }
-        // Nothing in a data message asks for an answer.
-        Opened::Answer(_) | Opened::Nothing | Opened::Refused => {}
-    }
-    while !outbox.is_full(MAX_MESSAGE + OVERHEAD) {
-        match state.unwait(outbox.space()) {
-            Some(length) => outbox.commit(length, from),
-            None => break,
+        while !self.outbox.is_full(MAX_MESSAGE + OVERHEAD) {
+            match state.unwait(self.outbox.space()) {
+                Some(length) => self.outbox.commit(length, self.from),
+                None => break,
+            }
         }
+        Ok(())
     }
 }

@@ -8,19 +8,37 @@
 
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Messages in one call.
 pub(super) const BATCH: usize = 32;
 
-/// Room for the control messages of one message, aligned as the kernel wants them.
+/// Room for the control messages of one message, aligned as the kernel wants them: a segment size and the
+/// longer of the two kinds of packet information.
 type Control = [u64; 8];
+
+/// Where a peer is, and which of our addresses it talks to: answers come from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) remote: SocketAddr,
+    /// Absent: the kernel chooses.
+    pub(super) local: Option<IpAddr>,
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(remote: SocketAddr) -> Self {
+        Self {
+            remote,
+            local: None,
+        }
+    }
+}
 
 /// Bytes to one address, cut by the kernel into datagrams of `segment` bytes if there is more.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outgoing<'a> {
-    pub(super) to: SocketAddr,
+    pub(super) to: Endpoint,
     pub(super) bytes: &'a [u8],
     pub(super) segment: usize,
 }
@@ -43,14 +61,40 @@ pub(super) fn send(fd: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Result<
         parts[i].iov_base = message.bytes.as_ptr().cast_mut().cast();
         parts[i].iov_len = message.bytes.len();
         let header = &mut headers[i].msg_hdr;
-        header.msg_namelen = write_name(&mut names[i], message.to);
+        header.msg_namelen = write_name(&mut names[i], message.to.remote);
         header.msg_name = (&raw mut names[i]).cast();
         header.msg_iov = &raw mut parts[i];
         header.msg_iovlen = 1;
+        let mut control = ControlWriter::new(&mut controls[i]);
         if message.bytes.len() > message.segment {
             let segment = u16::try_from(message.segment).map_err(io::Error::other)?;
+            control.push(libc::SOL_UDP, libc::UDP_SEGMENT, segment);
+        }
+        match message.to.local {
+            Some(IpAddr::V4(local)) => {
+                let mut info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: libc::in_addr { s_addr: 0 },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                info.ipi_spec_dst.s_addr = u32::from_ne_bytes(local.octets());
+                control.push(libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+            }
+            Some(IpAddr::V6(local)) => {
+                let address = libc::in6_addr {
+                    s6_addr: local.octets(),
+                };
+                let info = libc::in6_pktinfo {
+                    ipi6_addr: address,
+                    ipi6_ifindex: 0,
+                };
+                control.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+            }
+            None => {}
+        }
+        header.msg_controllen = control.used;
+        if control.used > 0 {
             header.msg_control = controls[i].as_mut_ptr().cast();
-            header.msg_controllen = write_segment(&mut controls[i], segment);
         }
     }
     // SAFETY: every pointer in the first `count` headers leads to an array above or to a slice that is
@@ -66,7 +110,7 @@ pub(super) struct Inbox {
 }
 
 struct Received {
-    from: SocketAddr,
+    from: Endpoint,
     length: usize,
     segment: usize,
 }
@@ -123,9 +167,12 @@ impl Inbox {
         for (header, name) in headers[..count].iter().zip(&names) {
             let length = header.msg_len as usize;
             // SAFETY: the kernel filled in the header, and the control buffer that it leads to still stands.
-            let segment = unsafe { read_segment(&header.msg_hdr) };
+            let (segment, local) = unsafe { read_control(&header.msg_hdr) };
             self.received.push(Received {
-                from: read_name(name),
+                from: Endpoint {
+                    remote: read_name(name),
+                    local,
+                },
                 length,
                 segment: segment.unwrap_or(length),
             });
@@ -135,7 +182,7 @@ impl Inbox {
 
     /// The messages: where each is from, its bytes, and the size of the datagrams that they are made of (the
     /// last may be shorter).
-    pub(super) fn messages(&self) -> impl Iterator<Item = (SocketAddr, &[u8], usize)> {
+    pub(super) fn messages(&self) -> impl Iterator<Item = (Endpoint, &[u8], usize)> {
         let messages = self.received.iter().zip(&self.buffers);
         messages.map(|(message, buffer)| (message.from, &buffer[..message.length], message.segment))
     }
@@ -180,38 +227,70 @@ fn read_name(name: &libc::sockaddr_in6) -> SocketAddr {
     }
 }
 
-/// Writes a control message that asks for segmentation and returns its length.
-fn write_segment(control: &mut Control, segment: u16) -> usize {
-    let header = control.as_mut_ptr().cast::<libc::cmsghdr>();
-    // SAFETY: the buffer is aligned for `cmsghdr` and longer than one with two bytes of data.
-    unsafe {
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as usize;
-        (*header).cmsg_level = libc::SOL_UDP;
-        (*header).cmsg_type = libc::UDP_SEGMENT;
-        libc::CMSG_DATA(header)
-            .cast::<u16>()
-            .write_unaligned(segment);
-        libc::CMSG_SPACE(size_of::<u16>() as u32) as usize
+/// Writes control messages one behind the other.
+struct ControlWriter<'a> {
+    control: &'a mut Control,
+    used: usize,
+}
+
+impl<'a> ControlWriter<'a> {
+    fn new(control: &'a mut Control) -> Self {
+        Self { control, used: 0 }
+    }
+
+    fn push<T: Copy>(&mut self, level: libc::c_int, kind: libc::c_int, value: T) {
+        let size = size_of::<T>() as u32;
+        // SAFETY: these two only compute.
+        let (length, space) = unsafe { (libc::CMSG_LEN(size), libc::CMSG_SPACE(size)) };
+        assert!(
+            self.used + space as usize <= size_of::<Control>(),
+            "room for both kinds"
+        );
+        let start = self.control.as_mut_ptr().cast::<u8>();
+        // SAFETY: there is room, as just checked; `used` is a sum of `CMSG_SPACE`s and so keeps the alignment
+        // that the buffer has.
+        unsafe {
+            let header = start.add(self.used).cast::<libc::cmsghdr>();
+            (*header).cmsg_len = length as usize;
+            (*header).cmsg_level = level;
+            (*header).cmsg_type = kind;
+            libc::CMSG_DATA(header).cast::<T>().write_unaligned(value);
+        }
+        self.used += space as usize;
     }
 }
 
-/// The datagram size that the kernel reports for coalesced datagrams.
+/// The datagram size that the kernel reports for coalesced datagrams, and the address that they were sent to.
 ///
 /// # Safety
 /// `header` must be as `recvmmsg` left it, with its control buffer still in place.
-unsafe fn read_segment(header: &libc::msghdr) -> Option<usize> {
-    // SAFETY: as promised by the caller; the macros stay within the control buffer.
+unsafe fn read_control(header: &libc::msghdr) -> (Option<usize>, Option<IpAddr>) {
+    let (mut segment, mut local) = (None, None);
+    // SAFETY: as promised by the caller; the macros stay within the control buffer, and the level and type of
+    // a message say what it holds.
     unsafe {
         let mut control = libc::CMSG_FIRSTHDR(header);
         while !control.is_null() {
-            if (*control).cmsg_level == libc::SOL_UDP && (*control).cmsg_type == libc::UDP_GRO {
-                let size = libc::CMSG_DATA(control).cast::<i32>().read_unaligned();
-                return usize::try_from(size).ok().filter(|size| *size > 0);
+            let data = libc::CMSG_DATA(control);
+            match ((*control).cmsg_level, (*control).cmsg_type) {
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    let size = data.cast::<i32>().read_unaligned();
+                    segment = usize::try_from(size).ok().filter(|size| *size > 0);
+                }
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                    let info = data.cast::<libc::in_pktinfo>().read_unaligned();
+                    local = Some(IpAddr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()));
+                }
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                    let info = data.cast::<libc::in6_pktinfo>().read_unaligned();
+                    local = Some(IpAddr::from(info.ipi6_addr.s6_addr));
+                }
+                _ => {}
             }
             control = libc::CMSG_NXTHDR(header, control);
         }
     }
-    None
+    (segment, local)
 }
 
 #[cfg(test)]
@@ -236,7 +315,9 @@ mod tests {
                 let (a, b) = loopback_pair(address);
                 setsockopt(&b, sockopt::UdpGroSegment, &gro).expect("gro");
                 let bytes: Vec<u8> = (0..5_000_u32).map(|i| i as u8).collect();
-                let to = b.local_addr().expect("address");
+                let remote = b.local_addr().expect("address");
+                let local = Some(remote.ip());
+                let to = Endpoint { remote, local };
                 let messages = [
                     Outgoing {
                         to,
@@ -256,7 +337,7 @@ mod tests {
                 let mut all = Vec::new();
                 while inbox.receive(b.as_fd()).is_ok() {
                     for (from, message, segment) in inbox.messages() {
-                        assert_eq!(from, a.local_addr().expect("address"));
+                        assert_eq!(from.remote, a.local_addr().expect("address"));
                         for datagram in message.chunks(segment) {
                             lengths.push(datagram.len());
                             all.extend_from_slice(datagram);

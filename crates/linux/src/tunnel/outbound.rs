@@ -21,14 +21,13 @@ pub(super) fn run(device: &Device) -> io::Result<()> {
     let mut buffer = vec![0; MAX_PACKET + SPARE];
     let mut outbox = Outbox::new();
     while device.tun.wait()? {
-        let mtu = device.tun.mtu()?;
         loop {
             let mut gathered = 0;
             while gathered < GATHER {
                 let Some((header, length)) = device.tun.read(&mut buffer[..MAX_PACKET])? else {
                     break;
                 };
-                seal(device, &header, &mut buffer, length, mtu, &mut outbox);
+                seal(device, &header, &mut buffer, length, &mut outbox);
                 gathered += 1;
             }
             outbox.flush(&device.udp);
@@ -41,14 +40,7 @@ pub(super) fn run(device: &Device) -> io::Result<()> {
 }
 
 /// Encrypts a packet of the TUN device for the peer that its destination belongs to.
-fn seal(
-    device: &Device,
-    header: &Header,
-    buffer: &mut [u8],
-    length: usize,
-    mtu: usize,
-    outbox: &mut Outbox,
-) {
+fn seal(device: &Device, header: &Header, buffer: &mut [u8], length: usize, outbox: &mut Outbox) {
     let tables = device.tables();
     if tables.identity().is_none() {
         return;
@@ -57,7 +49,7 @@ fn seal(
     let Some(peer) = peer else { return };
     let mut state = peer.lock();
     let endpoint = state.endpoint;
-    let result = split(header, buffer, length, mtu, |packet| {
+    let result = split(header, buffer, length, device.tun.mtu(), |packet| {
         let room = packet.len() + OVERHEAD + HANDSHAKE_SPACE;
         if outbox.is_full(room) {
             outbox.flush(&device.udp);

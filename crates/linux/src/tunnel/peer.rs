@@ -3,7 +3,7 @@
 //! Handshake and cryptography are `boringtun`'s; here is what a change of the configuration and the wish to
 //! lose nothing add around them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,6 +11,8 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 use routerd_core::key::{PublicKey, SecretKey};
+
+use super::mmsg::Endpoint;
 
 /// What encryption adds to a packet.
 pub(super) const OVERHEAD: usize = 32;
@@ -29,7 +31,7 @@ pub(super) struct State {
     current: Session,
     /// The protocol state from before the preshared key changed: it carries traffic until the new one can.
     retired: Option<Session>,
-    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) endpoint: Option<Endpoint>,
     persistent_keepalive: u16,
     pub(super) preshared_key: Option<SecretKey>,
     pub(super) rx_bytes: u64,
@@ -172,7 +174,7 @@ impl State {
     pub(super) fn open<'a>(
         &mut self,
         index: u32,
-        from: SocketAddr,
+        from: Endpoint,
         message: &[u8],
         dst: &'a mut [u8],
     ) -> Opened<'a> {
@@ -180,7 +182,7 @@ impl State {
             Some(retired) if retired.index == index => &mut retired.tunn,
             _ => &mut self.current.tunn,
         };
-        let opened = match tunn.decapsulate(Some(from.ip()), message, dst) {
+        let opened = match tunn.decapsulate(Some(from.remote.ip()), message, dst) {
             TunnResult::WriteToTunnelV4(packet, source) => Opened::Packet(packet, source.into()),
             TunnResult::WriteToTunnelV6(packet, source) => Opened::Packet(packet, source.into()),
             TunnResult::WriteToNetwork(answer) => Opened::Answer(answer),

@@ -2,11 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use api::IfName;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::uio::{readv, writev};
 
 use super::vnet::{self, Header};
@@ -25,8 +27,11 @@ const UDP_OFFLOADS: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
 /// An attached queue of a TUN device.
 pub(super) struct Tun {
     file: File,
-    ifname: IfName,
     udp_offload: bool,
+    mtu: AtomicUsize,
+    /// For asking about the device; any socket of the namespace will do.
+    control: OwnedFd,
+    ifname: IfName,
 }
 
 impl Tun {
@@ -45,11 +50,16 @@ impl Tun {
         if !udp_offload {
             set_offload(&file, TCP_OFFLOADS)?;
         }
-        Ok(Self {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let tun = Self {
             file,
-            ifname: ifname.clone(),
             udp_offload,
-        })
+            mtu: AtomicUsize::new(0),
+            control: socket(AddressFamily::Unix, SockType::Datagram, flags, None)?,
+            ifname: ifname.clone(),
+        };
+        tun.refresh_mtu()?;
+        Ok(tun)
     }
 
     /// Whether the kernel takes several datagrams in one packet.
@@ -91,23 +101,25 @@ impl Tun {
         Ok(!seen.intersects(gone))
     }
 
-    /// The MTU of the device in bytes.
-    pub(super) fn mtu(&self) -> io::Result<usize> {
-        let socket = std::net::UdpSocket::bind(("127.0.0.1", 0)).or_else(|_| any_socket())?;
+    /// The MTU of the device in bytes, as it was last asked for.
+    pub(super) fn mtu(&self) -> usize {
+        self.mtu.load(Ordering::Relaxed)
+    }
+
+    /// Asks the kernel for the MTU.
+    pub(super) fn refresh_mtu(&self) -> io::Result<()> {
         let mut request = interface_request(&self.ifname);
         #[expect(unsafe_code, reason = "an ioctl that nix does not wrap")]
         // SAFETY: the request is valid for the call and holds a terminated name; the kernel then writes
         // `ifru_mtu`, which is what is read.
         let mtu = unsafe {
-            ioctl::siocgifmtu(socket.as_raw_fd(), &mut request)?;
+            ioctl::siocgifmtu(self.control.as_raw_fd(), &mut request)?;
             request.ifr_ifru.ifru_mtu
         };
-        usize::try_from(mtu).map_err(io::Error::other)
+        let mtu = usize::try_from(mtu).map_err(io::Error::other)?;
+        self.mtu.store(mtu, Ordering::Relaxed);
+        Ok(())
     }
-}
-
-fn any_socket() -> io::Result<std::net::UdpSocket> {
-    std::net::UdpSocket::bind((std::net::Ipv6Addr::UNSPECIFIED, 0))
 }
 
 fn interface_request(ifname: &IfName) -> libc::ifreq {

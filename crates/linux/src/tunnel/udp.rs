@@ -12,7 +12,7 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 
-use super::mmsg::{self, BATCH, Outgoing};
+use super::mmsg::{self, BATCH, Endpoint, Outgoing};
 
 /// Bytes that the kernel may hold for us in each direction: bursts of many peers at once.
 const BUFFER: usize = 8 * 1024 * 1024;
@@ -89,7 +89,7 @@ impl Udp {
     }
 
     /// Sends one datagram.
-    pub(super) fn send(&self, bytes: &[u8], to: SocketAddr) {
+    pub(super) fn send(&self, bytes: &[u8], to: Endpoint) {
         let segment = bytes.len();
         self.send_all(std::iter::once(Outgoing { to, bytes, segment }));
     }
@@ -100,11 +100,11 @@ impl Udp {
         let mut batch: Vec<Outgoing<'a>> = Vec::with_capacity(BATCH);
         let mut messages = messages.peekable();
         while let Some(message) = messages.next() {
-            let ipv4 = message.to.is_ipv4();
+            let ipv4 = message.to.remote.is_ipv4();
             batch.push(message);
             let goes_on = messages
                 .peek()
-                .is_some_and(|next| next.to.is_ipv4() == ipv4);
+                .is_some_and(|next| next.to.remote.is_ipv4() == ipv4);
             if goes_on && batch.len() < BATCH {
                 continue;
             }
@@ -184,6 +184,11 @@ impl Socket {
         if setsockopt(&fd, sockopt::SndBufForce, &BUFFER).is_err() {
             setsockopt(&fd, sockopt::SndBuf, &BUFFER)?;
         }
+        if address.is_ipv6() {
+            setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+        } else {
+            setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+        }
         // Missing before Linux 5.0; then each datagram comes alone.
         let _ = setsockopt(&fd, sockopt::UdpGroSegment, &true);
         bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
@@ -236,6 +241,14 @@ impl Socket {
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
                     Some(libc::EAGAIN) if self.wait_for_room() => {}
+                    Some(libc::EINVAL | libc::ENETUNREACH | libc::EHOSTUNREACH)
+                        if first.to.local.is_some() =>
+                    {
+                        // The address of ours that the peer last talked to may be gone.
+                        let to = first.to.remote.into();
+                        self.send(&[Outgoing { to, ..*first }]);
+                        messages = &messages[1..];
+                    }
                     Some(libc::EIO) if first.bytes.len() > first.segment => {
                         // The device computes no checksums, so that older kernels cut nothing for it.
                         self.segmentation.store(false, Ordering::Relaxed);

@@ -162,6 +162,46 @@ fn follows_a_peer_that_moves() {
 }
 
 #[test]
+fn answers_come_from_the_address_that_was_asked() {
+    fresh(|| {
+        for driver in drivers() {
+            let (a, b) = underlay();
+            b.run(
+                "ip addr add 192.0.2.102/24 dev under; ip addr add 2001:db8::2/64 dev under nodad; \
+                   ip addr add 2001:db8::102/64 dev under nodad",
+            );
+            a.run("ip addr add 2001:db8::1/64 dev under nodad");
+            for endpoint in ["192.0.2.102:51820", "[2001:db8::102]:51820"] {
+                let endpoint = endpoint.parse().ok();
+                a.create(driver).expect("create");
+                b.create(driver).expect("create");
+                let mut hello = introduction(&a, &b, 2);
+                let nets = ["10.9.0.2/32", "fd09::2/128"];
+                hello.peers = peer_change(b.public_key(), &nets, endpoint).peers;
+                a.set(&hello);
+                let mut hello = introduction(&b, &a, 1);
+                let nets = ["10.9.0.1/32", "fd09::1/128"];
+                hello.peers = peer_change(a.public_key(), &nets, None).peers;
+                b.set(&hello);
+                address(&a, 1);
+                address(&b, 2);
+                a.reaches("10.9.0.2");
+                let device = a.observe().expect("device");
+                assert_eq!(
+                    device.peers[&b.public_key()].endpoint,
+                    endpoint,
+                    "{driver:?}"
+                );
+                for site in [&a, &b] {
+                    site.inside(|| site.drivers.delete(&site.ifname))
+                        .expect("delete");
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn a_wrong_key_is_nobody() {
     fresh(|| {
         for driver in drivers() {
