@@ -5,11 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use api::plugin::Capability;
 use api::{IfName, MobileAddress, Place, ResourceId};
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
+use crate::action::Policy;
 use crate::key::{KeySource, PublicKey};
 
 /// Everything that is asked for.
@@ -29,6 +32,10 @@ pub struct Effective {
     pub captures: BTreeMap<MobileAddress, CaptureIntent>,
     /// Tunnels that carry forwarded traffic: the owners of what is delivered, by tunnel.
     pub delivery: BTreeMap<IfName, BTreeSet<ResourceId>>,
+    /// What executors may change in clouds, by name.
+    pub policies: BTreeMap<String, Policy>,
+    /// Programs that observe, propose and execute, by name.
+    pub plugins: BTreeMap<String, PluginIntent>,
 }
 
 /// A resource as it was written.
@@ -162,4 +169,36 @@ pub enum CaptureMethod {
         /// The profile, for provider actions.
         provider: Option<ResourceId>,
     },
+}
+
+/// A program that routerd starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginIntent {
+    /// Who asks.
+    pub owner: ResourceId,
+    /// The program.
+    pub executable: PathBuf,
+    /// After this it is killed.
+    pub timeout: Duration,
+    /// Its whole environment.
+    pub env: BTreeMap<String, String>,
+    /// What it may do.
+    pub capabilities: BTreeSet<Capability>,
+    /// The resources that it is given.
+    pub context: BTreeSet<ResourceKey>,
+    /// Its user; absent: nobody.
+    pub user: Option<String>,
+    /// Whether it is kept away from everything that it does not need.
+    pub sandbox: bool,
+}
+
+/// A resource with its whole name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResourceKey {
+    /// For example `hybrid.routerd.net/v1alpha1`.
+    pub api_version: String,
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
 }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use api::action::plan::{ActionPlan, ProviderName, Verb};
 use api::time::Timestamp;
 use ipnet::Ipv4Net;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A `ProviderActionPolicy`. The default lets nothing pass.
@@ -67,7 +68,9 @@ pub struct Window {
 }
 
 /// A day of the week.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Day {

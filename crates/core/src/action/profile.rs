@@ -38,6 +38,16 @@ fn read(spec: &serde_json::Value) -> Option<Profile> {
     // Told apart already, or of no use to an executor.
     rest.remove("provider");
     rest.remove("capabilities");
+    if let Some(auth) = rest
+        .get_mut("auth")
+        .and_then(serde_json::Value::as_object_mut)
+        && auth
+            .get("command")
+            .and_then(serde_json::Value::as_array)
+            .is_some_and(Vec::is_empty)
+    {
+        auth.remove("command");
+    }
     let executor = serde_json::from_value(rest.into()).ok()?;
     Some(Profile {
         provider: head.provider,

@@ -12,6 +12,8 @@ mod interface;
 mod ipv4_route;
 mod ipv4_static_address;
 mod overlay_peer;
+mod plugin;
+mod provider_action_policy;
 mod remote_address_claim;
 mod wireguard_interface;
 mod wireguard_peer;
@@ -81,6 +83,8 @@ pub(crate) const KINDS: &[Entry] = &[
     entry::<remote_address_claim::RemoteAddressClaim>(),
     entry::<hybrid_route::HybridRoute>(),
     entry::<ipv4_route::IPv4Route>(),
+    entry::<provider_action_policy::ProviderActionPolicy>(),
+    entry::<plugin::Plugin>(),
 ];
 
 /// Kinds of the published format that this version does not offer.
@@ -98,8 +102,6 @@ pub(crate) const PLANNED: &[&str] = &[
     "EventSubscription",
     "FederationSLO",
     "MobilityPool",
-    "Plugin",
-    "ProviderActionPolicy",
     "SAMEnrollmentClaim",
     "SAMEnrollmentClient",
     "SAMEnrollmentPolicy",

@@ -170,6 +170,12 @@ fn summary(effective: &Effective) -> String {
     for (address, capture) in &effective.captures {
         let _ = writeln!(out, "capture {address}: {capture:?}");
     }
+    for (name, policy) in &effective.policies {
+        let _ = writeln!(out, "policy {name}: {policy:?}");
+    }
+    for (name, plugin) in &effective.plugins {
+        let _ = writeln!(out, "plugin {name}: {plugin:?}");
+    }
     for (ifname, owners) in &effective.delivery {
         let owners: Vec<_> = owners.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "delivery {ifname}: {}", owners.join(", "));

@@ -76,7 +76,7 @@ fn an_edited_row_that_was_hashed_anew_shows_at_the_next_row() {
         seq: rows[4].seq,
         hash: rows[4].hash.clone(),
     };
-    let rehashed = verify(&edited[..5], &[noted.clone()]).expect_err("it shows");
+    let rehashed = verify(&edited[..5], std::slice::from_ref(&noted)).expect_err("it shows");
     assert_eq!(rehashed.seq, noted.seq);
 }
 

@@ -192,7 +192,8 @@ fn allow_undo() {
 
 #[test]
 fn a_rollback_passes_the_same_gates() {
-    let close: [(fn(&mut Policy), &str); 5] = [
+    type Close = fn(&mut Policy);
+    let close: [(Close, &str); 5] = [
         (|policy| policy.enabled = false, "policy-disabled"),
         (|policy| policy.dry_run_only = true, "dry-run-only"),
         (

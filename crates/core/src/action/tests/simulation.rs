@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::action::journal::{Event, JournalRow};
-use api::action::protocol::{ErrorClass, Mode, Outcome};
+use api::action::protocol::{ErrorClass, ExecuteStatus, Mode, Outcome};
 use api::time::Timestamp;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -226,7 +226,8 @@ impl Simulation {
             .iter()
             .position(|(until, _, _)| *until <= self.lab.now)
         {
-            let killed = [Fault::DiesBefore, Fault::DiesAfter][usize::from(seconds % 2 == 0)];
+            let killed =
+                [Fault::DiesBefore, Fault::DiesAfter][usize::from(seconds.is_multiple_of(2))];
             self.land(which, killed);
         }
         let due = |(at, _, _): &(Timestamp, u64, Mode)| *at <= self.lab.now;
@@ -270,18 +271,19 @@ fn looks_before_it_acts_again(rows: &[JournalRow]) {
             } if status.status == Outcome::Succeeded => {
                 unknown.remove(&row.action);
             }
-            Event::Finished { mode, status } if mode.mutates() => {
-                if status
-                    .error
-                    .as_ref()
-                    .is_some_and(|e| e.class == ErrorClass::Timeout)
-                {
-                    unknown.insert(row.action);
-                }
+            Event::Finished { mode, status } if mode.mutates() && timed_out(status) => {
+                unknown.insert(row.action);
             }
             _ => {}
         }
     }
+}
+
+fn timed_out(status: &ExecuteStatus) -> bool {
+    status
+        .error
+        .as_ref()
+        .is_some_and(|e| e.class == ErrorClass::Timeout)
 }
 
 /// Once something was changed, the prior facts stand.

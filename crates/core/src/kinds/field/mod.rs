@@ -8,6 +8,7 @@ mod endpoint;
 mod name;
 mod number;
 mod secret;
+mod time;
 mod word;
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ pub(crate) use endpoint::HttpUrl;
 pub(crate) use name::{AbsolutePath, CloudName, Reference, ResourceName, SubscriptionId};
 pub(crate) use number::{RouteTable, Seconds};
 pub(crate) use secret::InlineKey;
+pub(crate) use time::Span;
 pub(crate) use word::{Capability, Cloud, Side};
 
 /// In a field's `x-reference`: the name of an interface of the kernel will do as well.
@@ -96,7 +98,9 @@ const FORMATS: &[Format] = &[
     entry::<ResourceName>(),
     entry::<RouteTable>(),
     entry::<Seconds>(),
+    entry::<Span>(),
     entry::<SubscriptionId>(),
+    entry::<crate::action::policy::TimeOfDay>(),
     entry::<api::IfName>(),
     entry::<api::MobileAddress>(),
     entry::<crate::key::PublicKey>(),
