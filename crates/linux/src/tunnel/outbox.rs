@@ -31,7 +31,7 @@ impl Run {
         let sent = self.end - self.start;
         self.to == to
             && length <= self.segment
-            && sent % self.segment == 0
+            && sent.is_multiple_of(self.segment)
             && sent / self.segment < MAX_SEGMENTS
             && sent + length <= MAX_BYTES
     }

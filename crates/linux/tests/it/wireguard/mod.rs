@@ -8,6 +8,7 @@
 //! ```
 
 mod kernel;
+mod load;
 mod process;
 mod protocol;
 mod site;
