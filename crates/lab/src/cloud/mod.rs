@@ -4,6 +4,7 @@
 //! [`FabricState`]: [`azure`]. No sockets, no clock: time is an argument, so that tests drive a cloud without
 //! either. [`serve`] puts one behind HTTP(S); [`fault`] makes it misbehave on demand; [`throttle`] limits it.
 
+pub mod api;
 pub mod azure;
 pub mod fault;
 mod json;

@@ -43,18 +43,30 @@ pub(super) fn perform(cloud: &Cloud<'_>, spec: &ExecuteSpec, want: Want) -> Resu
         nic: cloud.nic_id(&spec.target)?,
         address: address_of(spec)?,
     };
-    let holder = task.holder()?;
+    let seen = task.look()?;
+    let holder = seen.holder.as_ref();
     let done = match (spec.mode, want) {
-        (Mode::Observe, _) => return Ok(task.report(want, Done::looked(&task, &holder), &holder)),
-        (Mode::DryRun, Want::Assigned) => return task.rehearse_assign(holder.as_ref()),
-        (Mode::DryRun, Want::Unassigned) => return task.rehearse_unassign(holder.as_ref()),
+        (Mode::Observe, _) => Done::looked(&task, holder),
+        (Mode::DryRun, Want::Assigned) => task.rehearse_assign(holder)?,
+        (Mode::DryRun, Want::Unassigned) => task.rehearse_unassign(holder)?,
         (Mode::Execute, Want::Assigned) => task.assign(holder)?,
         (Mode::Execute, Want::Unassigned) => task.unassign(holder)?,
         (Mode::Rollback, Want::Assigned) => task.undo_assign(holder)?,
         (Mode::Rollback, Want::Unassigned) => task.undo_unassign(holder)?,
     };
-    let now = task.holder()?;
+    let now = if spec.mode.mutates() {
+        task.look()?
+    } else {
+        seen
+    };
     Ok(task.report(want, done, &now))
+}
+
+/// Where the address is.
+struct Seen {
+    holder: Option<Holder>,
+    /// Whether the last operation on our NIC failed: what it shows may not be what the packets see.
+    failed: bool,
 }
 
 /// Whether something was changed, and what to say about it.
@@ -75,7 +87,7 @@ impl Done {
         Self { changed, message }
     }
 
-    fn looked(task: &Task<'_>, holder: &Option<Holder>) -> Self {
+    fn looked(task: &Task<'_>, holder: Option<&Holder>) -> Self {
         Self::nothing(match holder {
             Some(holder) => format!("{} is on {}", task.address, holder.nic.name()),
             None => format!("{} is on no NIC", task.address),
@@ -85,11 +97,14 @@ impl Done {
 
 impl Task<'_> {
     /// Who holds the address now.
-    fn holder(&self) -> Result<Option<Holder>, Fault> {
+    fn look(&self) -> Result<Seen, Fault> {
         let own = self.cloud.nic(&self.nic)?;
         let mut others = self.spec.parameters.placement_group.clone();
         others.extend(self.prior("priorHolder").map(str::to_owned));
-        self.cloud.holder(&own, self.address, &others)
+        Ok(Seen {
+            holder: self.cloud.holder(&own, self.address, &others)?,
+            failed: own.is_failed(),
+        })
     }
 
     fn is_ours(&self, holder: &Holder) -> bool {
@@ -136,12 +151,12 @@ impl Task<'_> {
         })
     }
 
-    fn rehearse_assign(&self, holder: Option<&Holder>) -> Result<Report, Fault> {
+    fn rehearse_assign(&self, holder: Option<&Holder>) -> Result<Done, Fault> {
         if let Some(fault) = self.refuse_assign(holder) {
             return Err(fault);
         }
         let nic = self.nic.name();
-        let done = match holder {
+        Ok(match holder {
             Some(holder) if self.is_ours(holder) => self.already_ours(holder),
             Some(holder) => Done::changed(
                 true,
@@ -152,20 +167,16 @@ impl Task<'_> {
                 ),
             ),
             None => Done::changed(true, format!("would assign {} to {nic}", self.address)),
-        };
-        Ok(self.report(Want::Assigned, done, &holder.cloned()))
+        })
     }
 
-    fn assign(&self, holder: Option<Holder>) -> Result<Done, Fault> {
-        if let Some(fault) = self.refuse_assign(holder.as_ref()) {
+    fn assign(&self, holder: Option<&Holder>) -> Result<Done, Fault> {
+        if let Some(fault) = self.refuse_assign(holder) {
             return Err(fault);
         }
-        let ours = holder.as_ref().filter(|holder| self.is_ours(holder));
+        let ours = holder.filter(|holder| self.is_ours(holder));
         let already = ours.map(|holder| self.already_ours(holder));
-        let placed = self.place(
-            &Placing::new(self.nic.clone(), self.name()),
-            holder.as_ref(),
-        )?;
+        let placed = self.place(&Placing::new(self.nic.clone(), self.name()), holder)?;
         match already {
             Some(done) if !placed.changed => Ok(done),
             _ => Ok(Done::changed(
@@ -189,8 +200,8 @@ impl Task<'_> {
         ))
     }
 
-    fn rehearse_unassign(&self, holder: Option<&Holder>) -> Result<Report, Fault> {
-        let done = match self.removable(holder)? {
+    fn rehearse_unassign(&self, holder: Option<&Holder>) -> Result<Done, Fault> {
+        Ok(match self.removable(holder)? {
             Some(name) => Done::changed(
                 true,
                 format!(
@@ -200,25 +211,27 @@ impl Task<'_> {
                 ),
             ),
             None => self.not_ours(),
-        };
-        Ok(self.report(Want::Unassigned, done, &holder.cloned()))
+        })
     }
 
-    fn unassign(&self, holder: Option<Holder>) -> Result<Done, Fault> {
-        match self.removable(holder.as_ref())? {
-            Some(name) => {
-                let removed = self.remove(&self.nic)?;
-                Ok(Done::changed(
-                    removed,
-                    format!(
-                        "unassigned {} from {} (ip-config {name})",
-                        self.address,
-                        self.nic.name()
-                    ),
-                ))
-            }
-            None => Ok(self.not_ours()),
-        }
+    fn unassign(&self, holder: Option<&Holder>) -> Result<Done, Fault> {
+        let name = self.removable(holder)?;
+        // Also where it is gone already: a removal that failed half-way is brought to its end.
+        let removed = self.remove(&self.nic)?;
+        Ok(match name {
+            Some(name) => Done::changed(
+                removed,
+                format!(
+                    "unassigned {} from {} (ip-config {name})",
+                    self.address,
+                    self.nic.name()
+                ),
+            ),
+            None => Done {
+                changed: removed,
+                ..self.not_ours()
+            },
+        })
     }
 
     /// The name of our ip-configuration with the address, if there is one.
@@ -241,7 +254,7 @@ impl Task<'_> {
     }
 
     /// Back to who held the address before: nobody, us, or another NIC.
-    fn undo_assign(&self, holder: Option<Holder>) -> Result<Done, Fault> {
+    fn undo_assign(&self, holder: Option<&Holder>) -> Result<Done, Fault> {
         let Some(before) = self.prior("priorHolder") else {
             return self.unassign(holder);
         };
@@ -257,7 +270,7 @@ impl Task<'_> {
     }
 
     /// The address on our NIC again, if it was there.
-    fn undo_unassign(&self, holder: Option<Holder>) -> Result<Done, Fault> {
+    fn undo_unassign(&self, holder: Option<&Holder>) -> Result<Done, Fault> {
         match self.prior("priorHolder") {
             Some(before) if self.nic.is(before) => {
                 self.restore(self.nic.clone(), holder, |current| {
@@ -276,10 +289,10 @@ impl Task<'_> {
     fn restore(
         &self,
         before: ArmId,
-        holder: Option<Holder>,
+        holder: Option<&Holder>,
         may_take: impl Fn(&Holder) -> bool,
     ) -> Result<Done, Fault> {
-        if let Some(current) = &holder
+        if let Some(current) = holder
             && current.nic != before
             && !may_take(current)
         {
@@ -313,7 +326,7 @@ impl Task<'_> {
             config: Some(config),
             position,
         };
-        let placed = self.place(&placing, holder.as_ref())?;
+        let placed = self.place(&placing, holder)?;
         Ok(Done::changed(
             placed.changed,
             format!(
@@ -325,11 +338,11 @@ impl Task<'_> {
         ))
     }
 
-    fn report(&self, want: Want, done: Done, holder: &Option<Holder>) -> Report {
+    fn report(&self, want: Want, done: Done, seen: &Seen) -> Report {
         let mut observed = Facts::default();
         observed.set("nicRef", &self.nic);
         observed.set("address", self.address);
-        if let Some(holder) = holder {
+        if let Some(holder) = &seen.holder {
             observed.set("holder", &holder.nic);
             observed.set("ipConfigName", &holder.name);
             observed.set("ipConfig", &holder.config);
@@ -338,18 +351,20 @@ impl Task<'_> {
         Report {
             changed: done.changed,
             message: done.message,
-            effect: self.effect(want, holder.as_ref()),
+            effect: self.effect(want, seen),
             observed,
             undo_available: done.changed && self.spec.mode != Mode::Rollback,
         }
     }
 
-    fn effect(&self, want: Want, holder: Option<&Holder>) -> Effect {
+    fn effect(&self, want: Want, seen: &Seen) -> Effect {
+        let holder = seen.holder.as_ref();
         let ours = holder.is_some_and(|holder| self.is_ours(holder));
         let moved_from = self
             .prior("priorHolder")
             .is_some_and(|before| !self.nic.is(before));
         match (want, ours) {
+            (Want::Assigned, true) | (Want::Unassigned, false) if seen.failed => Effect::Partial,
             (Want::Assigned, true) | (Want::Unassigned, false) => Effect::Present,
             // Taken from its old NIC and given to nobody: a move that was cut off.
             (Want::Assigned, false) if moved_from && holder.is_none() => Effect::Partial,

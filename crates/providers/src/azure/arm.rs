@@ -31,6 +31,8 @@ const PUBLIC: (&str, &str) = (
 );
 /// The pause between looks at an operation when the server names none.
 const POLL: Duration = Duration::from_secs(2);
+/// The pause when the server says that none is needed.
+const SHORTEST: Duration = Duration::from_millis(100);
 /// The longest list read, in pages.
 const MAX_PAGES: usize = 1000;
 
@@ -122,13 +124,16 @@ impl<'a> Arm<'a> {
     pub(super) fn settled(&self, id: &ArmId) -> Result<Option<Resource>, Fault> {
         loop {
             match self.get(id.as_str(), NETWORK)? {
-                Some(resource) if resource.is_changing() => {
-                    self.client
-                        .pause(POLL, &format!("the operation in progress on {id}"))?;
-                }
+                Some(resource) if resource.is_changing() => self.await_operation(id)?,
                 other => return Ok(other),
             }
         }
+    }
+
+    /// Waits a little for the operation in progress on a resource.
+    pub(super) fn await_operation(&self, id: &ArmId) -> Result<(), Fault> {
+        self.client
+            .pause(POLL, &format!("the operation in progress on {id}"))
     }
 
     /// All entries of a list, over all its pages.
@@ -219,14 +224,15 @@ impl<'a> Arm<'a> {
             _ => return Ok(Written::Done),
         };
         let poll = Request::new(Method::Get, self.own_link(link)?);
-        let mut pause = accepted.retry_after().unwrap_or(POLL);
+        let pause_of = |answer: &Response| answer.retry_after().unwrap_or(POLL).max(SHORTEST);
+        let mut pause = pause_of(accepted);
         loop {
             self.client.pause(
                 pause,
                 &format!("the end of {} {}", change.method, change.place()),
             )?;
             let response = self.read(&poll)?;
-            pause = response.retry_after().unwrap_or(POLL);
+            pause = pause_of(&response);
             if !by_status {
                 match response.status {
                     202 => continue,

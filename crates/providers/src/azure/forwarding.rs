@@ -48,10 +48,10 @@ pub(super) fn perform(
     Ok(Report {
         changed,
         message: message(spec.mode, changed, target, on),
-        effect: if on == wanted {
-            Effect::Present
-        } else {
-            Effect::Absent
+        effect: match (on == wanted, nic.is_failed()) {
+            (true, false) => Effect::Present,
+            (true, true) => Effect::Partial,
+            (false, _) => Effect::Absent,
         },
         observed,
         undo_available: changed && spec.mode != Mode::Rollback,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use api::action::Verb;
 use api::action::protocol::{
     PreflightCheck, PreflightIntent, PreflightSpec, PreflightStatus, PreflightVerdict,
 };
+use api::action::{ErrorClass, Verb};
 use serde_json::Value;
 
 use super::Cloud;
@@ -65,8 +65,19 @@ pub(super) fn run(cloud: &Cloud<'_>, spec: &PreflightSpec) -> PreflightStatus {
 struct Run<'a> {
     cloud: &'a Cloud<'a>,
     status: PreflightStatus,
-    /// The permissions held, by scope; nothing where they may not be read.
-    held: BTreeMap<String, Option<Vec<Grant>>>,
+    /// What is known of the permissions held, by scope.
+    held: BTreeMap<String, Held>,
+}
+
+/// What is known of the permissions held at a scope.
+#[derive(Debug, Clone)]
+enum Held {
+    /// These.
+    Grants(Vec<Grant>),
+    /// They may not be read, which every built-in role allows that is of use here.
+    Hidden,
+    /// Reading them failed for another reason.
+    Unknown(String),
 }
 
 impl Run<'_> {
@@ -166,7 +177,7 @@ impl Run<'_> {
         self.permissions(&ROUTE, id.as_str());
         let table = self.cloud.arm.settled(id)?.ok_or_else(|| {
             Fault::new(
-                api::action::ErrorClass::NotFound,
+                ErrorClass::NotFound,
                 format!("there is no route table {id}"),
             )
             .hint("correct routeTableRef")
@@ -198,28 +209,9 @@ impl Run<'_> {
             let held = self.grants(scope);
             self.held.insert(scope.to_owned(), held);
         }
-        let held = self.held.get(scope).cloned().flatten();
+        let held = self.held.get(scope).cloned().unwrap_or(Held::Hidden);
         for permission in needed {
-            let (status, detail, hint) = match &held {
-                None => (
-                    PreflightVerdict::Skip,
-                    "the permissions held there may not be read".to_owned(),
-                    None,
-                ),
-                Some(grants) if grants.iter().any(|grant| grant.allows(permission)) => (
-                    PreflightVerdict::Pass,
-                    format!("{permission} is held"),
-                    None,
-                ),
-                Some(_) => (
-                    PreflightVerdict::Fail,
-                    format!("{permission} is missing on {scope}"),
-                    Some(format!(
-                        "grant it to the router's identity; {}",
-                        why(permission)
-                    )),
-                ),
-            };
+            let (status, detail, hint) = held.verdict(permission, scope);
             self.status.checks.push(PreflightCheck {
                 status,
                 hint,
@@ -230,26 +222,66 @@ impl Run<'_> {
         }
     }
 
-    fn grants(&self, scope: &str) -> Option<Vec<Grant>> {
+    fn grants(&self, scope: &str) -> Held {
         let path = format!("{scope}/providers/Microsoft.Authorization/permissions");
-        let entries = self.cloud.arm.list_version(&path, AUTHORIZATION).ok()?;
         let names = |entry: &super::resource::Resource, pointer: &str| {
             let list = entry.list(pointer).iter();
             list.filter_map(Value::as_str).map(str::to_owned).collect()
         };
-        Some(
-            entries
-                .iter()
-                .map(|entry| Grant {
-                    actions: names(entry, "/actions"),
-                    not_actions: names(entry, "/notActions"),
-                })
-                .collect(),
-        )
+        match self.cloud.arm.list_version(&path, AUTHORIZATION) {
+            Ok(entries) => Held::Grants(
+                entries
+                    .iter()
+                    .map(|entry| Grant {
+                        actions: names(entry, "/actions"),
+                        not_actions: names(entry, "/notActions"),
+                    })
+                    .collect(),
+            ),
+            Err(fault) if fault.class() == ErrorClass::Authorization => Held::Hidden,
+            Err(fault) => Held::Unknown(fault.to_string()),
+        }
     }
 
     fn pass(&mut self, name: &str, detail: String) {
         self.status.checks.push(check(name, detail));
+    }
+}
+
+impl Held {
+    /// Whether a permission is held: the verdict, what was seen, and what to do.
+    fn verdict(&self, permission: &str, scope: &str) -> (PreflightVerdict, String, Option<String>) {
+        match self {
+            Self::Grants(grants) if grants.iter().any(|grant| grant.allows(permission)) => (
+                PreflightVerdict::Pass,
+                format!("{permission} is held"),
+                None,
+            ),
+            Self::Grants(_) => (
+                PreflightVerdict::Fail,
+                format!("{permission} is missing on {scope}"),
+                Some(format!(
+                    "grant it to the router's identity; {}",
+                    why(permission)
+                )),
+            ),
+            Self::Hidden => (
+                PreflightVerdict::Fail,
+                format!(
+                    "{permission} cannot be confirmed on {scope}: the identity may not even read what it holds there"
+                ),
+                Some(format!(
+                    "grant it to the router's identity, with Microsoft.Authorization/permissions/read to have it \
+                     confirmed; {}",
+                    why(permission)
+                )),
+            ),
+            Self::Unknown(reason) => (
+                PreflightVerdict::Skip,
+                format!("what is held on {scope} could not be read: {reason}"),
+                None,
+            ),
+        }
     }
 }
 

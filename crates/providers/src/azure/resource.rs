@@ -104,6 +104,11 @@ impl Nic {
         ArmId::parse(self.0.text("/id").unwrap_or_default(), "networkInterfaces")
     }
 
+    /// Whether the last operation on it failed: what it shows may not be what the packets see.
+    pub(super) fn is_failed(&self) -> bool {
+        self.0.is_failed()
+    }
+
     pub(super) fn mac(&self) -> Option<&str> {
         self.0.text("/properties/macAddress")
     }
@@ -256,6 +261,16 @@ impl Route {
 
     pub(super) fn prefix(&self) -> Option<&str> {
         self.0.text("/properties/addressPrefix")
+    }
+
+    /// Whether an operation on it is in progress.
+    pub(super) fn is_changing(&self) -> bool {
+        self.0.is_changing()
+    }
+
+    /// Whether the last operation on it failed: what it shows may not be what the packets see.
+    pub(super) fn is_failed(&self) -> bool {
+        self.0.is_failed()
     }
 
     /// The appliance that it leads to; nothing if it leads elsewhere.

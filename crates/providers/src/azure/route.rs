@@ -55,10 +55,7 @@ pub(super) fn perform(cloud: &Cloud<'_>, spec: &ExecuteSpec, want: Want) -> Resu
     Ok(Report {
         changed,
         message,
-        effect: match (want, now.as_ref().is_some_and(|route| task.is_ours(route))) {
-            (Want::Present, true) | (Want::Absent, false) => Effect::Present,
-            _ => Effect::Absent,
-        },
+        effect: task.effect(want, now.as_ref()),
         observed: task.facts(now.as_ref()),
         undo_available: changed && spec.mode != Mode::Rollback,
     })
@@ -90,8 +87,20 @@ impl<'a> Task<'a> {
         })
     }
 
-    /// The route for our address, whoever it leads to. A table holds one route for a prefix.
+    /// The route for our address, whoever it leads to, when no operation on it is in progress any more. A table
+    /// holds one route for a prefix.
     fn current(&self) -> Result<Option<Route>, Fault> {
+        loop {
+            match self.read()? {
+                Some(route) if route.is_changing() => {
+                    self.cloud.arm.await_operation(&self.id(route.name()))?
+                }
+                current => return Ok(current),
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Option<Route>, Fault> {
         let table = self.cloud.arm.settled(&self.table)?.ok_or_else(|| {
             Fault::new(
                 ErrorClass::NotFound,
@@ -104,6 +113,16 @@ impl<'a> Task<'a> {
             .iter()
             .map(|route| Route::new(Resource::new(route.clone(), None)))
             .find(|route| route.prefix() == Some(&self.prefix)))
+    }
+
+    fn effect(&self, want: Want, current: Option<&Route>) -> Effect {
+        let ours = current.is_some_and(|route| self.is_ours(route));
+        let failed = current.is_some_and(Route::is_failed);
+        match (want, ours) {
+            (Want::Present, true) if failed => Effect::Partial,
+            (Want::Present, true) | (Want::Absent, false) => Effect::Present,
+            _ => Effect::Absent,
+        }
     }
 
     fn is_ours(&self, route: &Route) -> bool {

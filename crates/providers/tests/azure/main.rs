@@ -5,5 +5,6 @@ mod faults;
 mod killed;
 mod preflight;
 mod process;
+mod recorded;
 mod verbs;
 mod world;

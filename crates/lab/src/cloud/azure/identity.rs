@@ -14,9 +14,6 @@ use crate::cloud::Request;
 
 /// Object id of the operator, who owns the subscription.
 pub const OPERATOR: &str = "00000000-0000-0000-00b1-000000000001";
-/// What time it is in tokens when the fabric's clock begins: 2026-01-01T00:00:00Z.
-const EPOCH: u64 = 1_767_225_600;
-
 /// A token in use.
 #[derive(Debug, Clone)]
 struct Token {
@@ -28,6 +25,7 @@ struct Token {
 #[derive(Debug)]
 pub(super) struct Identities {
     secret: [u8; 32],
+    epoch: u64,
     tenant: String,
     lifetime: Duration,
     /// Client id and resource id by object id.
@@ -48,6 +46,7 @@ impl Identities {
             .collect();
         Self {
             secret,
+            epoch: site.epoch,
             tenant: site.tenant.clone(),
             lifetime: site.token_lifetime,
             known,
@@ -57,8 +56,8 @@ impl Identities {
     }
 
     /// The time in tokens, in seconds since 1970.
-    pub(super) fn unix(time: Duration) -> u64 {
-        EPOCH + time.as_secs()
+    pub(super) fn unix(&self, time: Duration) -> u64 {
+        self.epoch + time.as_secs()
     }
 
     /// How long tokens live.
@@ -78,9 +77,9 @@ impl Identities {
         let claims = json!({
             "aud": "https://management.azure.com/",
             "iss": format!("https://sts.windows.net/{}/", self.tenant),
-            "iat": Self::unix(now),
-            "nbf": Self::unix(now),
-            "exp": Self::unix(expires),
+            "iat": self.unix(now),
+            "nbf": self.unix(now),
+            "exp": self.unix(expires),
             "appid": client_id,
             "oid": principal,
             "sub": principal,
@@ -150,8 +149,8 @@ impl Identities {
                 "ExpiredAuthenticationToken",
                 format!(
                     "The access token expiry UTC time '{}' is earlier than current UTC time '{}'.",
-                    Self::unix(token.expires),
-                    Self::unix(now)
+                    self.unix(token.expires),
+                    self.unix(now)
                 ),
             )),
             Some(token) => Ok(token.principal.clone()),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Azure;
-use super::identity::Identities;
 use super::site::Machine;
 use crate::cloud::{Request, Response};
 use crate::fabric::NicId;
@@ -61,9 +60,9 @@ impl Azure {
                 "access_token": token,
                 "client_id": machine.client_id,
                 "expires_in": left.to_string(),
-                "expires_on": Identities::unix(expires).to_string(),
+                "expires_on": self.identities.unix(expires).to_string(),
                 "ext_expires_in": self.identities.lifetime().as_secs().to_string(),
-                "not_before": Identities::unix(now).to_string(),
+                "not_before": self.identities.unix(now).to_string(),
                 "resource": resource,
                 "token_type": "Bearer",
             }),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::dispatch::body;
 use super::documents::config_id;
 use super::nic::{WRITE, is_reserved};
-use super::operation::Work;
+use super::operation::{Ending, Moving, Work};
 use super::store::Progress;
 use super::{Answer, Azure, Call, Refusal};
 use crate::cloud::Response;
@@ -115,21 +115,29 @@ impl Azure {
             self.store.check_change(nic, call.request)?;
         }
         let (source, target) = self.moved(moving)?;
-        let ids = vec![moving.source.clone(), moving.target.clone()];
-        let operation = self.begin(call, Work::Nics(ids));
+        let before = self.both(moving)?;
+        let work = Moving {
+            ids: [moving.source.clone(), moving.target.clone()],
+            before,
+        };
+        let operation = self.begin(call, Work::Move(Box::new(work)));
         let progress = Progress::Updating(operation.clone());
         self.store.put(&moving.source, source, progress.clone());
         self.store.put(&moving.target, target, progress);
         Ok(self.accepted(call, Response::empty(202), &operation))
     }
 
-    /// Both representations after a move.
-    fn moved(&self, moving: &Move) -> Result<(Value, Value), Refusal> {
+    fn both(&self, moving: &Move) -> Result<[Value; 2], Refusal> {
         let body_of = |id: &str| {
             let document = self.store.get(id).ok_or_else(|| Refusal::not_found(id))?;
             Ok(document.body.clone())
         };
-        let (mut source, mut target) = (body_of(&moving.source)?, body_of(&moving.target)?);
+        Ok([body_of(&moving.source)?, body_of(&moving.target)?])
+    }
+
+    /// Both representations after a move.
+    fn moved(&self, moving: &Move) -> Result<(Value, Value), Refusal> {
+        let [mut source, mut target] = self.both(moving)?;
         let named = |config: &Value, name: &str| {
             text(config, "/name").is_some_and(|own| own.eq_ignore_ascii_case(name))
         };
@@ -165,21 +173,34 @@ impl Azure {
     pub(super) fn half_a_move(
         &mut self,
         fabric: &mut FabricState,
-        ids: &[String],
+        moving: &Moving,
     ) -> Result<(), (String, String)> {
-        let [source, target] = ids else {
-            return Ok(());
-        };
-        if let Some(document) = self.store.get(target) {
-            let (mut body, progress) = (document.body.clone(), document.progress.clone());
-            configs_of(&mut body).pop();
-            self.store.put(target, body, progress);
-        }
+        let [source, _] = &moving.ids;
         self.apply_nic(fabric, source)?;
         Err((
             "InternalServerError".to_owned(),
             "An error occurred while the ip configuration was moved.".to_owned(),
         ))
+    }
+
+    /// What a move that has ended leaves behind: of one that failed, what was before; of half a one, the
+    /// target as it was.
+    pub(super) fn end_move(&mut self, moving: &Moving, ending: &Ending, well: bool) {
+        let [source, target] = &moving.ids;
+        let [source_before, target_before] = &moving.before;
+        if well {
+            self.store.set_progress(source, Progress::Settled);
+            self.store.set_progress(target, Progress::Settled);
+            return;
+        }
+        if *ending == Ending::Half {
+            self.store.set_progress(source, Progress::Failed);
+        } else {
+            self.store
+                .put(source, source_before.clone(), Progress::Settled);
+        }
+        self.store
+            .put(target, target_before.clone(), Progress::Settled);
     }
 }
 

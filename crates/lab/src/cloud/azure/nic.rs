@@ -50,7 +50,7 @@ impl Azure {
             .clone();
         self.store.check_change(path, call.request)?;
         let goal = self.goal(path, &old, wanted)?;
-        let operation = self.begin(call, Work::Nics(vec![path.to_owned()]));
+        let operation = self.begin(call, Work::Nic(path.to_owned()));
         self.store
             .put(path, goal, Progress::Updating(operation.clone()));
         let response = self.shown(200, path)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::store::Progress;
 use super::{Answer, Azure, Call, Refusal};
@@ -25,12 +25,21 @@ pub(super) enum Ending {
 /// What an operation changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Work {
-    /// These NICs, in this order.
-    Nics(Vec<String>),
+    /// This NIC.
+    Nic(String),
+    /// An address goes from one NIC to another.
+    Move(Box<Moving>),
     /// This route is written.
     Route(String),
     /// This route is removed.
     RemoveRoute(String),
+}
+
+/// Two NICs, the source first, and what they were before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Moving {
+    pub(super) ids: [String; 2],
+    pub(super) before: [Value; 2],
 }
 
 #[derive(Debug, Clone)]
@@ -114,8 +123,12 @@ impl Azure {
     pub(super) fn finish(&mut self, fabric: &mut FabricState, operation: &Operation) {
         let end = match (&operation.ending, &operation.work) {
             (Ending::Failed { code, message }, _) => Err((code.clone(), message.clone())),
-            (Ending::Half, Work::Nics(ids)) if ids.len() > 1 => self.half_a_move(fabric, ids),
-            (_, Work::Nics(ids)) => ids.iter().try_for_each(|id| self.apply_nic(fabric, id)),
+            (Ending::Half, Work::Move(moving)) => self.half_a_move(fabric, moving),
+            (_, Work::Nic(id)) => self.apply_nic(fabric, id),
+            (_, Work::Move(moving)) => moving
+                .ids
+                .iter()
+                .try_for_each(|id| self.apply_nic(fabric, id)),
             (_, Work::Route(id)) => self.apply_route(fabric, id),
             (_, Work::RemoveRoute(id)) => self.apply_removal(fabric, id),
         };
@@ -125,13 +138,11 @@ impl Azure {
             Progress::Failed
         };
         match &operation.work {
-            Work::Nics(ids) => {
-                for id in ids {
-                    self.store.set_progress(id, progress.clone());
-                }
-            }
             Work::RemoveRoute(id) if end.is_ok() => self.store.remove(id),
-            Work::Route(id) | Work::RemoveRoute(id) => self.store.set_progress(id, progress),
+            Work::Nic(id) | Work::Route(id) | Work::RemoveRoute(id) => {
+                self.store.set_progress(id, progress);
+            }
+            Work::Move(moving) => self.end_move(moving, &operation.ending, end.is_ok()),
         }
         if let Some(entry) = self.operations.all.get_mut(&operation.id) {
             entry.end = Some(end);
@@ -160,11 +171,8 @@ impl Azure {
             Some(Err((code, message))) => Err(Refusal::new(500, code, message.as_str())),
             Some(Ok(())) => Ok(match &operation.work {
                 Work::RemoveRoute(_) => Response::empty(204),
-                Work::Nics(ids) => match ids.first().and_then(|id| self.store.render(id)) {
-                    Some(document) if ids.len() == 1 => Response::json(200, &document),
-                    _ => Response::empty(200),
-                },
-                Work::Route(id) => match self.store.render(id) {
+                Work::Move(_) => Response::empty(200),
+                Work::Nic(id) | Work::Route(id) => match self.store.render(id) {
                     Some(document) => Response::json(200, &document),
                     None => Response::empty(204),
                 },

@@ -33,6 +33,8 @@ pub struct Site {
     pub network: String,
     /// The machines, by the NIC that they have.
     pub machines: BTreeMap<NicId, Machine>,
+    /// What time it is in tokens when the cloud's clock begins, in seconds since 1970.
+    pub epoch: u64,
     /// How long a change takes until it reaches the packets.
     pub operation_time: Duration,
     /// How long a token lives.
@@ -65,6 +67,8 @@ impl Site {
             location: "japaneast".to_owned(),
             network: network.to_owned(),
             machines: nics.into_iter().enumerate().map(machine).collect(),
+            // 2026-01-01T00:00:00Z
+            epoch: 1_767_225_600,
             operation_time: Duration::ZERO,
             token_lifetime: Duration::from_secs(86_400),
             page_size: 100,

@@ -167,23 +167,17 @@ impl Task<'_> {
         let arm = &self.cloud.arm;
         match arm.post(&format!("{network}/moveIpConfigurations"), MOVE, body) {
             Ok(Written::Done) => Ok(true),
-            Ok(Written::Raced(fault) | Written::Unsure(fault)) => self.moved_or(to, holder, fault),
+            Ok(Written::Raced(_) | Written::Unsure(_)) => self.has_left(holder),
             Err(fault) if is_absent(&fault) => Ok(false),
             Err(fault) => Err(fault),
         }
     }
 
-    /// After a move whose end is not known: whether the address has arrived.
-    fn moved_or(&self, to: &Placing, holder: &Holder, fault: Fault) -> Result<bool, Fault> {
-        let holds = |id: &ArmId| Ok(self.cloud.nic(id)?.config_of(self.address).is_some());
-        if holds(&to.nic)? {
-            return Ok(true);
-        }
-        if holds(&holder.nic)? {
-            return Err(fault);
-        }
-        // On neither: adding it is what remains to be done.
-        Ok(true)
+    /// After a move whose end is not known: whether the address has left its NIC. Adding it to the target is
+    /// what remains to be done then; else it is moved in halves.
+    fn has_left(&self, holder: &Holder) -> Result<bool, Fault> {
+        let source = self.cloud.nic(&holder.nic)?;
+        Ok(source.config_of(self.address).is_none())
     }
 
     /// The second half failed: the address goes back to where it was.
