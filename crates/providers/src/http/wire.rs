@@ -1,13 +1,15 @@
 //! The real transport: blocking HTTP/1.1 over rustls (ring), trusting the system's certificate store.
 //!
-//! `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the store, as with OpenSSL, which is how a private cloud's or
-//! the lab's authority is brought in. Redirects are never followed: a bearer token must not travel to a host
+//! `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the store, which is how a private cloud's or the lab's authority
+//! is brought in. Redirects are never followed: a bearer token must not travel to a host
 //! that an answer names.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Error, Timeout};
 
@@ -15,6 +17,12 @@ use super::{Request, Response, Transport, TransportError, host};
 
 /// The largest body accepted, in bytes: a list page of a thousand large NICs stays well below.
 const MAX_BODY: u64 = 32 << 20;
+
+/// The bundles of Debian and Ubuntu, and of Fedora and RHEL.
+const BUNDLES: [&str; 2] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+];
 
 /// HTTP over the machine's network.
 pub struct Wire {
@@ -26,7 +34,7 @@ pub struct Wire {
 pub enum Proxying {
     /// Through `HTTPS_PROXY`, unless `NO_PROXY` names the host.
     Environment,
-    /// Never: a metadata service answers this machine only.
+    /// Never, and never over TLS: a metadata service answers this machine only.
     Direct,
 }
 
@@ -40,11 +48,11 @@ impl Wire {
             .user_agent(concat!(
                 "routerd-provider-executor/",
                 env!("CARGO_PKG_VERSION")
-            ))
-            .tls_config(tls());
-        if proxying == Proxying::Direct {
-            config = config.proxy(None);
-        }
+            ));
+        config = match proxying {
+            Proxying::Environment => config.tls_config(tls()),
+            Proxying::Direct => config.proxy(None),
+        };
         Self {
             agent: config.build().new_agent(),
         }
@@ -101,8 +109,23 @@ fn read(answer: ureq::http::Response<ureq::Body>) -> Result<Response, Error> {
     })
 }
 
+/// The certificates to trust. The bundle that distributions keep is one file to read; the directory beside it
+/// holds the same in hundreds.
+fn roots() -> CertificateResult {
+    let file = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let directory = std::env::var_os("SSL_CERT_DIR").map(PathBuf::from);
+    if file.is_some() || directory.is_some() {
+        return load_certs_from_paths(file.as_deref(), directory.as_deref());
+    }
+    BUNDLES
+        .iter()
+        .map(|bundle| load_certs_from_paths(Some(Path::new(bundle)), None))
+        .find(|found| !found.certs.is_empty())
+        .unwrap_or_else(load_native_certs)
+}
+
 fn tls() -> TlsConfig {
-    let roots: Vec<Certificate<'static>> = rustls_native_certs::load_native_certs()
+    let roots: Vec<Certificate<'static>> = roots()
         .certs
         .iter()
         .map(|der| Certificate::from_der(der).to_owned())
