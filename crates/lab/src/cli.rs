@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cloud::api;
 use crate::control::{Fault, Reply, Request, client};
 use crate::scenario;
 use crate::task::Task;
@@ -78,6 +79,8 @@ enum Verb {
         /// Milliseconds of delay, or percent of loss.
         value: Option<f64>,
     },
+    /// Serve a cloud's API alone, for any client to be pointed at.
+    Api(api::ApiArgs),
     #[command(hide = true, subcommand)]
     Internal(internal::Internal),
 }
@@ -168,6 +171,7 @@ fn carry_out(verb: Verb) -> Result<ExitCode> {
             let fault = fault_of(fault, value)?;
             ask(lab.as_deref(), &Request::Break { target, fault })
         }
+        Verb::Api(args) => api::run(&args),
         Verb::Internal(internal) => internal.carry_out(),
     }
 }
