@@ -1,5 +1,6 @@
 //! Executes addresses, routes and neighbours, many at a time.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
 use api::IfName;
@@ -157,15 +158,14 @@ struct OurRoutes(HashMap<u32, BTreeSet<Route>>);
 
 impl OurRoutes {
     fn contains(&mut self, host: &mut Host, route: &Route) -> Result<bool, Error> {
-        let table = route.key.table;
-        if !self.0.contains_key(&table) {
-            let names = observe::names(&link::dump(&mut host.route)?);
-            let routes = route::dump_owned(&mut host.route, &names, table)?;
-            self.0.insert(table, routes.into_iter().collect());
-        }
-        Ok(self
-            .0
-            .get(&table)
-            .is_some_and(|routes| routes.contains(route)))
+        let routes = match self.0.entry(route.key.table) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => {
+                let names = observe::names(&link::dump(&mut host.route)?);
+                let routes = route::dump_owned(&mut host.route, &names, *unread.key())?;
+                unread.insert(routes.into_iter().collect())
+            }
+        };
+        Ok(routes.contains(route))
     }
 }

@@ -7,7 +7,7 @@ use routerd_core::observed::Verdict;
 use serde_json::Value;
 
 use super::super::{Error, run};
-use super::{Action, Base, Chain, Matches, Rule, Table};
+use super::{Action, Base, Matches, Rule, Table};
 
 /// Alternatives that one rule may fall into; beyond, its sets count as something that is not understood.
 const ALTERNATIVES: usize = 64;
