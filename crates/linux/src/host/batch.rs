@@ -10,19 +10,21 @@ use routerd_core::effective::RouteTarget;
 use routerd_core::observed::Route;
 use routerd_core::plan::Action;
 
+use super::last_address::Endangered;
 use super::{Host, apply, observe};
 use crate::netlink::{Error, Refusal, Request, address, link, neighbour, route};
 
 /// The step that failed, by index, and why.
 type Failure = (usize, String);
 
-/// How many steps from the first on can go into one batch.
+/// How many steps from the first on can go into one batch. Removals of addresses go by themselves: what they endanger
+/// depends on the steps before them.
 pub(super) fn prefix(steps: &[Step]) -> usize {
-    let bulk = |step: &&Step| {
+    let removes_address = |step: &Step| matches!(step.action, Action::RemoveAddress { .. });
+    let bulk = |step: &Step| {
         matches!(
             step.action,
             Action::AddAddress { .. }
-                | Action::RemoveAddress { .. }
                 | Action::AddRoute(_)
                 | Action::ReplaceRoute(_)
                 | Action::RemoveRoute(_)
@@ -30,7 +32,15 @@ pub(super) fn prefix(steps: &[Step]) -> usize {
                 | Action::RemoveProxyNeighbour { .. }
         )
     };
-    steps.iter().take_while(bulk).count()
+    let removals = steps
+        .iter()
+        .take_while(|step| removes_address(step))
+        .count();
+    if removals > 0 {
+        removals
+    } else {
+        steps.iter().take_while(|step| bulk(step)).count()
+    }
 }
 
 /// Executes such steps. On failure names the first that failed.
@@ -53,10 +63,10 @@ pub(super) fn apply(host: &mut Host, steps: &[Step]) -> Result<(), Failure> {
             }
         }
     }
-    let refusals = host.route.batch(&requests).map_err(|error| {
-        let first = origins.first().copied().unwrap_or(0);
-        (first, error.to_string())
-    })?;
+    let at_first = |error: Error| (origins.first().copied().unwrap_or(0), error.to_string());
+    let endangered = Endangered::by(host, steps).map_err(at_first)?;
+    let refusals = host.route.batch(&requests).map_err(at_first)?;
+    endangered.restore(host).map_err(at_first)?;
     let mut ours = OurRoutes::default();
     for (index, refusal) in refusals {
         let origin = origins[index];

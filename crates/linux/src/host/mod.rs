@@ -2,6 +2,7 @@
 
 mod apply;
 mod batch;
+mod last_address;
 mod observe;
 
 use netlink_sys::protocols::NETLINK_ROUTE;

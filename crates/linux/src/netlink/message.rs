@@ -76,7 +76,8 @@ impl Request {
     }
 }
 
-fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+/// Appends an attribute.
+pub(super) fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.extend_from_slice(&((value.len() + 4) as u16).to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(value);

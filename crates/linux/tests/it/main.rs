@@ -2,6 +2,7 @@
 
 mod arp;
 mod firewall;
+mod foreign;
 mod host;
 mod namespace;
 mod watch;
