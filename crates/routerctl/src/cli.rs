@@ -41,6 +41,8 @@ pub(crate) enum Verb {
     Doctor(Doctor),
     /// Give the host back as it was before routerd, and forget the configuration
     Teardown(Show),
+    /// Print the JSON Schema of the configuration
+    Schema,
     /// Print completions for a shell
     Completions {
         /// Which shell.

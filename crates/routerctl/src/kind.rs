@@ -2,29 +2,11 @@
 
 use crate::failure::Failure;
 
-/// Every kind.
-pub(crate) const KNOWN: [&str; 10] = [
-    "AddressMobilityDomain",
-    "CloudProviderProfile",
-    "HybridRoute",
-    "IPv4Route",
-    "IPv4StaticAddress",
-    "Interface",
-    "OverlayPeer",
-    "RemoteAddressClaim",
-    "WireGuardInterface",
-    "WireGuardPeer",
-];
-
 /// The kind that `typed` means: the kind itself in any case, singular or plural, its initials
 /// (`rac` for `RemoteAddressClaim`), or a part of it that no other kind shares (`claims`).
-pub(crate) fn find<'a>(
-    typed: &str,
-    kinds: impl Iterator<Item = &'a str>,
-) -> Result<&'a str, Failure> {
+pub(crate) fn find<'a>(typed: &str, kinds: &[&'a str]) -> Result<&'a str, Failure> {
     let typed_low = typed.to_lowercase();
     let singular = typed_low.strip_suffix('s').unwrap_or(&typed_low);
-    let kinds: Vec<&str> = kinds.collect();
     let is_exact = |kind: &&&str| {
         let low = kind.to_lowercase();
         let initials: String = kind.chars().filter(char::is_ascii_uppercase).collect();
@@ -67,7 +49,7 @@ mod tests {
     ];
 
     fn found(typed: &str) -> Option<&'static str> {
-        find(typed, KINDS.into_iter()).ok()
+        find(typed, &KINDS).ok()
     }
 
     #[test]
@@ -88,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_is_ambiguous_or_unknown_is_refused() {
-        let ambiguous = find("routes", KINDS.into_iter()).expect_err("two kinds of route");
+        let ambiguous = find("routes", &KINDS).expect_err("two kinds of route");
         assert_eq!(
             ambiguous.to_string(),
             "`routes` may mean HybridRoute, IPv4Route"

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use linux::Host;
 use linux::wireguard::Drivers;
 use routerd_core::Kernel;
@@ -49,20 +49,30 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     let engine = Engine::new(kernel, captures, store, Arc::clone(&view), Engine::PATIENCE)?;
     let socket = options.socket();
     let listener = control::bind(&socket)?;
-    let (looping, ended) = start_loop(engine, inbox, config)?;
+    tracing::info!(
+        "routerd {} pid {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    );
+    let mut looping = start_loop(engine, inbox, config)?;
     let control = Control::new(view, outbox.clone());
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(READERS)
         .build()
         .context("start the control API")?
-        .block_on(until_signal(listener, control, &outbox, ended));
+        .block_on(answer_until_signal(
+            listener,
+            control,
+            &outbox,
+            &mut looping,
+        ));
+    tracing::info!("stopping; what is in place goes on forwarding");
     // First no new clients, then the change that is under way, then the end.
     let _ = std::fs::remove_file(&socket);
     let _ = outbox.request(Message::Stop);
-    looping
-        .join()
-        .map_err(|_| anyhow!("the reconcile loop panicked"))??;
+    let looped = looping.thread.join();
+    looped.map_err(|_| anyhow!("the reconcile loop panicked"))??;
     served
 }
 
@@ -94,57 +104,66 @@ pub(crate) fn open_host(drivers: Drivers) -> Box<OpenKernel> {
     })
 }
 
-type Looping = (JoinHandle<Result<()>>, oneshot::Receiver<()>);
-
-/// The reconcile loop on a thread of its own; the receiver hears when it ends, however it ends.
-fn start_loop(mut engine: Engine, inbox: engine::Inbox, config: PathBuf) -> Result<Looping> {
-    let (alive, ended) = oneshot::channel();
-    let looping = thread::Builder::new()
-        .name("reconcile".to_owned())
-        .spawn(move || {
-            let _alive = alive;
-            engine.boot(&config).context("boot")?;
-            if let Err(error) = systemd::ready() {
-                tracing::warn!("tell systemd: {error}");
-            }
-            engine::run(engine, &inbox);
-            Ok(())
-        })
-        .context("start the reconcile loop")?;
-    Ok((looping, ended))
+/// The reconcile loop on a thread of its own.
+struct Looping {
+    thread: JoinHandle<Result<()>>,
+    /// Hears when it has booted.
+    booted: oneshot::Receiver<()>,
+    /// Hears when it ends, however it ends.
+    ended: oneshot::Receiver<()>,
 }
 
-async fn until_signal(
+fn start_loop(mut engine: Engine, inbox: engine::Inbox, config: PathBuf) -> Result<Looping> {
+    let (up, booted) = oneshot::channel();
+    let (alive, ended) = oneshot::channel();
+    let body = move || {
+        let _alive = alive;
+        engine.boot(&config).context("boot")?;
+        if let Err(error) = systemd::ready() {
+            tracing::warn!("tell systemd: {error}");
+        }
+        // Nobody hears it only if the end was asked for meanwhile.
+        let _ = up.send(());
+        engine::run(engine, &inbox);
+        Ok(())
+    };
+    let thread = thread::Builder::new().name("reconcile".to_owned());
+    let thread = thread.spawn(body).context("start the reconcile loop")?;
+    Ok(Looping {
+        thread,
+        booted,
+        ended,
+    })
+}
+
+/// Answers clients from the moment the host was booted, and returns when the end is asked for.
+async fn answer_until_signal(
     listener: std::os::unix::net::UnixListener,
     control: Control,
     outbox: &Outbox,
-    mut ended: oneshot::Receiver<()>,
+    looping: &mut Looping,
 ) -> Result<()> {
     let listener = tokio::net::UnixListener::from_std(listener).context("listen")?;
     let listen = |kind| -> Result<Signal> { signal(kind).context("listen for signals") };
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hangup = listen(SignalKind::hangup())?;
-    tracing::info!(
-        pid = std::process::id(),
-        "routerd {}",
-        env!("CARGO_PKG_VERSION")
-    );
-    let mut result = Ok(());
+    let ended = &mut looping.ended;
     let stop = async {
         loop {
             tokio::select! {
-                _ = &mut ended => {
-                    result = Err(anyhow!("the reconcile loop ended"));
-                    break;
-                }
+                _ = &mut *ended => bail!("the reconcile loop ended"),
                 _ = hangup.recv() => outbox.wake("hangup"),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
             }
         }
-        tracing::info!("stopping; what is in place goes on forwarding");
     };
-    control::serve(listener, control.router(), stop).await;
-    result
+    tokio::pin!(stop);
+    tokio::select! {
+        biased;
+        Ok(()) = &mut looping.booted => {}
+        why = &mut stop => return why,
+    }
+    control::serve(listener, control.router(), stop).await
 }

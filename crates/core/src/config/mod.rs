@@ -51,6 +51,13 @@ pub struct Loaded {
     pub resources: usize,
 }
 
+/// The names of all kinds, in order.
+pub fn kinds() -> Vec<&'static str> {
+    let mut names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+    names.sort_unstable();
+    names
+}
+
 /// Parses, checks and compiles a whole configuration.
 pub fn load(config: &Config) -> Loaded {
     let mut sink = Sink::new(&config.files);

@@ -55,7 +55,7 @@ fn table(resource: &Resource, terminal: &mut Terminal<'_>) -> Result<(), Failure
     }
     section("spec", terminal)?;
     indented(&spec(&resource.spec)?, terminal)?;
-    section("on the host", terminal)?;
+    section("made on the host", terminal)?;
     indented(&resource.objects.join("\n"), terminal)
 }
 

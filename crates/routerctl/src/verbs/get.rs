@@ -1,6 +1,7 @@
 //! `routerctl get`: resources and what became of them.
 
 use api::control::Resource;
+use routerd_core::config;
 use serde_json::Value;
 
 use super::phase_cell;
@@ -45,7 +46,7 @@ pub(super) fn run(
 
 /// The kind that a word on the command line means.
 pub(super) fn known_kind(typed: &str) -> Result<&'static str, Failure> {
-    kind::find(typed, kind::KNOWN.into_iter())
+    kind::find(typed, &config::kinds())
 }
 
 fn table(

@@ -9,6 +9,7 @@ mod events;
 mod get;
 mod lab;
 mod plan;
+mod schema;
 mod status;
 mod teardown;
 mod validate;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: &Cli, terminal: &mut Terminal<'_>) -> Result<u8, Failure>
         Verb::Events(show) => events::run(*show, &client, terminal),
         Verb::Doctor(options) => doctor::run(options, &client, terminal),
         Verb::Teardown(show) => teardown::run(*show, &client, terminal),
+        Verb::Schema => schema::run(terminal),
         Verb::Completions { shell } => completions::run(*shell, terminal),
         Verb::Version(show) => version::run(*show, &client, terminal),
         Verb::Lab { arguments } => lab::run(arguments),

@@ -1,5 +1,6 @@
 //! The Unix socket: who may connect, how many, for how long.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::fs::Permissions;
 use std::io;
@@ -56,13 +57,17 @@ pub(crate) fn bind(path: &Path) -> Result<std::os::unix::net::UnixListener> {
     Ok(listener)
 }
 
-/// Answers until `stop`; then lets the requests that are under way end.
-pub(crate) async fn serve(listener: UnixListener, router: Router, stop: impl Future<Output = ()>) {
+/// Answers until `stop` says why to stop; then lets the requests that are under way end.
+pub(crate) async fn serve<T>(
+    listener: UnixListener,
+    router: Router,
+    stop: impl Future<Output = T>,
+) -> T {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
-    tokio::select! {
-        () = accept(&listener, &router, &places) => {}
-        () = stop => {}
-    }
+    let why = tokio::select! {
+        never = accept(&listener, &router, &places) => match never {},
+        why = stop => why,
+    };
     drop(listener);
     let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
     if tokio::time::timeout(GRACE, places.acquire_many(all))
@@ -71,13 +76,12 @@ pub(crate) async fn serve(listener: UnixListener, router: Router, stop: impl Fut
     {
         tracing::warn!("a request takes too long to wait for");
     }
+    why
 }
 
-async fn accept(listener: &UnixListener, router: &Router, places: &Arc<Semaphore>) {
+async fn accept(listener: &UnixListener, router: &Router, places: &Arc<Semaphore>) -> Infallible {
     loop {
-        let Ok(place) = Arc::clone(places).acquire_owned().await else {
-            return;
-        };
+        let place = Arc::clone(places).acquire_owned().await;
         match listener.accept().await {
             Ok((stream, _)) => {
                 let router = router.clone();
