@@ -106,6 +106,13 @@ impl Client {
     }
 }
 
+fn unheard(request: &str) -> Failure {
+    Failure::Protocol {
+        request: request.to_owned(),
+        reason: "the daemon ended before it answered".to_owned(),
+    }
+}
+
 fn protocol<E: fmt::Display>(request: &str) -> impl FnOnce(E) -> Failure {
     let request = request.to_owned();
     move |error| Failure::Protocol {

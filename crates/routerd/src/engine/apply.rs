@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use api::Diagnostic;
 use api::control::{ApplyReport, Config, SourceFile};
-use routerd_core::{Effective, config};
+use routerd_core::{Effective, Ledger, config};
 
 use super::{Engine, Pass, Trouble, summary};
 use crate::store::{EventKind, Generation, State, StoreError, digest};
@@ -78,8 +78,7 @@ impl Engine {
         match self.store.last_verified()? {
             Some(generation) => self.boot_generation(generation),
             None => {
-                // A first apply that died half-way leaves marks of ours: take them back.
-                self.keeps = !interrupted.is_empty() || *self.state.ledger != Default::default();
+                self.boot_nothing(!interrupted.is_empty());
                 self.boot_file(config_file);
             }
         }
@@ -113,6 +112,16 @@ impl Engine {
             tracing::warn!("not all of generation {id} is in place: {trouble}");
             self.state.last_error = Some(trouble.to_string());
         }
+    }
+
+    /// Without a generation only what is left of a first apply that died half-way is taken back.
+    fn boot_nothing(&mut self, interrupted: bool) {
+        if !interrupted && *self.state.ledger == Ledger::default() {
+            return;
+        }
+        self.keeps = true;
+        let (_, trouble) = self.attempt(&Effective::default());
+        self.state.last_error = trouble.map(|trouble| trouble.to_string());
     }
 
     fn boot_file(&mut self, path: &Path) {

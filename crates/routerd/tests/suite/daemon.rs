@@ -1,5 +1,6 @@
 //! A daemon as a process, and `routerctl` against it.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -49,6 +50,9 @@ impl Daemon {
     /// Kills it without a word.
     pub fn kill(&mut self) {
         self.end(Child::kill);
+        // A program that it was just starting holds the socket for an instant more.
+        let socket = self.folder.join("run/routerd.sock");
+        until("nobody listens", || UnixStream::connect(&socket).is_err());
     }
 
     /// Ends it as systemd does; it must say that all is well.

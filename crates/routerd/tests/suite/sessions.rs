@@ -6,6 +6,7 @@
 //!
 //! - `daemon start|stop|kill`: the daemon of this session;
 //! - `await COMMAND`: the command again and again until it succeeds and prints something;
+//! - `occupy PORT`: somebody else listens on this UDP port;
 //! - `write FILE` with the content below it, up to a line `.`.
 //!
 //! `/work` stands for the session's own folder.
@@ -13,6 +14,7 @@
 //! `UPDATE_GOLDEN=1` writes what came back into the file.
 
 use std::fmt::Write;
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,6 +27,7 @@ const KEY: &str = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n";
 struct Session {
     folder: tempfile::TempDir,
     daemon: Daemon,
+    occupied: Vec<UdpSocket>,
     transcript: String,
 }
 
@@ -42,6 +45,7 @@ impl Session {
         Self {
             daemon: Daemon::new(folder.path()),
             folder,
+            occupied: Vec::new(),
             transcript: String::new(),
         }
     }
@@ -87,6 +91,10 @@ impl Session {
             Some(("daemon", "start")) => self.daemon.start(),
             Some(("daemon", "stop")) => self.daemon.stop(),
             Some(("daemon", "kill")) => self.daemon.kill(),
+            Some(("occupy", port)) => {
+                let socket = UdpSocket::bind(format!("0.0.0.0:{port}"));
+                self.occupied.push(socket.expect("a free port"));
+            }
             Some(("await", command)) => return self.wait_for(command),
             Some(("routerctl", arguments)) => {
                 let arguments: Vec<&str> = arguments.split_whitespace().collect();
