@@ -149,9 +149,11 @@ impl Bench {
         change(&mut lock(&self.host.kernel))
     }
 
-    /// All that is on the host.
+    /// All that is on the host; routes in order of their keys.
     pub(super) fn seen(&self) -> Observed {
-        self.meddle(|kernel| kernel.host.clone())
+        let mut seen = self.meddle(|kernel| kernel.host.clone());
+        seen.routes.sort();
+        seen
     }
 }
 
