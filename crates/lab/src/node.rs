@@ -4,6 +4,7 @@ mod holder;
 
 pub use holder::hold;
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -98,7 +99,8 @@ impl Node {
         command
             .args(["internal", "enter", &self.pid().to_string(), "--"])
             .arg(program)
-            .env("HOME", self.dir());
+            .env("HOME", self.dir())
+            .env("PATH", search_path());
         command
     }
 
@@ -167,6 +169,16 @@ impl Drop for Node {
         drop(self.holder.kill());
         drop(self.holder.wait());
     }
+}
+
+/// Where programs are looked for: beside this one first, so that `routerctl` inside is the one of this build.
+fn search_path() -> OsString {
+    let own = std::env::current_exe().ok();
+    let beside = own.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    let all = beside.into_iter().chain(std::env::split_paths(&inherited));
+    // A directory with a colon in its name cannot stand in a search path.
+    std::env::join_paths(all).unwrap_or(inherited.clone())
 }
 
 /// A node's directory.
