@@ -64,6 +64,20 @@ pub struct PeerKey {
     pub public_key: PublicKey,
 }
 
+static NOTHING: Ledger = Ledger {
+    sysctls: BTreeMap::new(),
+    links: BTreeMap::new(),
+    routes: BTreeSet::new(),
+    endpoints: BTreeMap::new(),
+};
+
+impl Ledger {
+    /// The ledger of a host that nothing was changed on.
+    pub(crate) fn nothing() -> &'static Self {
+        &NOTHING
+    }
+}
+
 impl<T: Copy + PartialEq> Changed<T> {
     /// The record of a change from `from` to `to`, given the one that stands.
     pub(crate) fn follow(recorded: Option<Self>, from: T, to: T) -> Self {

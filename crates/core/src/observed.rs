@@ -148,6 +148,15 @@ pub enum Driver {
     UserSpace,
 }
 
+impl std::fmt::Display for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Kernel => "kernel",
+            Self::UserSpace => "user-space",
+        })
+    }
+}
+
 /// A WireGuard device as it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WireGuardDevice {

@@ -1,4 +1,15 @@
-//! Checks that say what is wrong on this host, causes first. One file each.
+//! Checks that say what is wrong on this host, causes first.
+//!
+//! A check is one file in `checks/` and one line in [`CHECKS`]; its code has a page `docs/doctor/CODE.md`.
+//! Causes stand above their consequences in the list: a check says what it found broken, and the checks below
+//! leave alone what cannot work without it.
+
+mod checks;
+mod findings;
+mod firewall;
+mod scene;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
@@ -6,15 +17,27 @@ use api::doctor::Report;
 
 use crate::observed::Query;
 use crate::{Effective, Observed, Plan};
+use checks::CHECKS;
+use findings::Findings;
+use scene::Scene;
+
+/// What is known about routerd itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// Whether the daemon runs.
+    pub daemon: bool,
+    /// The generation in force.
+    pub generation: Option<u64>,
+    /// Why the last pass of the reconcile loop failed.
+    pub last_error: Option<String>,
+}
 
 /// What has to be observed for the checks: more than a plan needs, so only for them.
 pub fn query(effective: &Effective) -> Query {
     let mut query = crate::plan::query(effective);
     query.firewall = true;
-    let captured = effective
-        .captures
-        .keys()
-        .map(|address| IpAddr::from(address.addr()));
+    let captured = effective.captures.keys();
+    let captured = captured.map(|address| IpAddr::from(address.addr()));
     query.lookups.extend(captured);
     query
 }
@@ -25,7 +48,15 @@ pub fn doctor(
     effective: &Effective,
     observed: &Observed,
     plan: &Plan,
+    runtime: &Runtime,
 ) -> Report {
-    let _ = (area, effective, observed, plan);
-    Report::new(Vec::new())
+    let scene = Scene::new(effective, observed, plan, runtime);
+    let mut findings = Findings::default();
+    for check in CHECKS {
+        if area.is_none_or(|area| area == check.area) {
+            findings.begin(check);
+            (check.run)(&scene, &mut findings);
+        }
+    }
+    Report::new(findings.into_checks())
 }

@@ -14,7 +14,7 @@ mod resolve;
 mod step;
 mod steps;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod words;
 
 pub use step::{Action, AllowedIpsChange, PeerChange, PresharedKeyChange, Step, WireGuardChange};
@@ -108,8 +108,7 @@ pub fn responders(
     effective: &Effective,
     observed: &Observed,
 ) -> BTreeMap<IfName, BTreeMap<MobileAddress, bool>> {
-    let ledger = Ledger::default();
-    let host = Host::new(observed, &ledger);
+    let host = Host::new(observed, Ledger::nothing());
     let desired = resolve(effective, &host);
     let routes = observed.routes.iter();
     let delivered: BTreeSet<_> = routes

@@ -3,6 +3,8 @@
 mod capture;
 mod device;
 
+pub(crate) use device::{is_alive, mac_words};
+
 use std::collections::BTreeMap;
 
 use api::ResourceId;
@@ -16,8 +18,7 @@ use crate::{Effective, Ledger, Observed, Plan};
 
 /// The status of every resource, in order of kind and name.
 pub fn status(effective: &Effective, observed: &Observed, plan: &Plan) -> Vec<ResourceStatus> {
-    let ledger = Ledger::default();
-    let host = Host::new(observed, &ledger);
+    let host = Host::new(observed, Ledger::nothing());
     let desired = resolve(effective, &host);
     let scene = Scene {
         effective,

@@ -2,4 +2,4 @@
 
 mod cases;
 mod properties;
-mod random;
+pub(crate) mod random;

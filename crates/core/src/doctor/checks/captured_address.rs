@@ -1,0 +1,44 @@
+//! The host does not hold a captured address itself: it would keep the packets.
+
+use std::net::IpAddr;
+
+use api::MobileAddress;
+
+use super::hybrid;
+use crate::doctor::findings::{Entry, Findings, Tally, Thing};
+use crate::doctor::scene::Scene;
+
+pub(super) const CHECK: Entry = hybrid("captured-address", check);
+
+fn check(scene: &Scene<'_>, findings: &mut Findings) {
+    let mut tally = Tally::default();
+    for (address, intent) in &scene.effective.captures {
+        match holder(*address, scene) {
+            None => tally.pass(
+                &intent.owner,
+                format!("{address} absent from local interfaces"),
+            ),
+            Some((detail, remedy)) => {
+                tally.fail(findings, &intent.owner, detail, remedy);
+                findings.breaks(Thing::Delivery(*address));
+            }
+        }
+    }
+    tally.finish(findings, "captures");
+}
+
+fn holder(address: MobileAddress, scene: &Scene<'_>) -> Option<(String, String)> {
+    let ip = IpAddr::V4(address.addr());
+    if let Some(held) = scene.host.holder(ip) {
+        let (net, ifname) = (held.net, &held.ifname);
+        let detail = format!("{net} is on {ifname} of this host, which keeps its packets");
+        return Some((detail, format!("ip address delete {net} dev {ifname}")));
+    }
+    let way = scene.host.observed.lookups.get(&ip);
+    way.filter(|way| way.local).map(|way| {
+        let device = &way.device;
+        let detail = format!("a local route on {device} keeps packets for {address} on this host");
+        let remedy = format!("ip route delete local {address} dev {device} table local");
+        (detail, remedy)
+    })
+}

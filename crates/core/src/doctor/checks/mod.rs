@@ -1,0 +1,86 @@
+//! The checks, causes above consequences. A check is one file and one line.
+
+mod allowed_ips;
+mod arp_conflict;
+mod capture_interface;
+mod captured_address;
+mod daemon;
+mod default_route;
+mod delivery_route;
+mod drift;
+mod firewall_forward;
+mod firewall_overlay;
+mod forwarding;
+mod generation;
+mod mss_clamp;
+mod nat;
+mod overlay_endpoint;
+mod overlay_interface;
+mod overlay_key;
+mod path_mtu;
+mod peer_handshake;
+mod provider;
+mod proxy_delay;
+mod proxy_neighbour;
+mod reconcile;
+mod redirects;
+mod resource_waiting;
+mod return_route;
+mod route_choice;
+mod rp_filter;
+mod stale_table;
+
+use super::findings::Entry;
+
+/// Every check.
+pub(super) const CHECKS: &[Entry] = &[
+    overlay_interface::CHECK,
+    overlay_key::CHECK,
+    overlay_endpoint::CHECK,
+    stale_table::CHECK,
+    firewall_overlay::CHECK,
+    peer_handshake::CHECK,
+    allowed_ips::CHECK,
+    capture_interface::CHECK,
+    captured_address::CHECK,
+    delivery_route::CHECK,
+    route_choice::CHECK,
+    return_route::CHECK,
+    forwarding::CHECK,
+    firewall_forward::CHECK,
+    nat::CHECK,
+    rp_filter::CHECK,
+    proxy_neighbour::CHECK,
+    proxy_delay::CHECK,
+    arp_conflict::CHECK,
+    mss_clamp::CHECK,
+    path_mtu::CHECK,
+    redirects::CHECK,
+    default_route::CHECK,
+    provider::CHECK,
+    resource_waiting::CHECK,
+    daemon::CHECK,
+    generation::CHECK,
+    reconcile::CHECK,
+    drift::CHECK,
+];
+
+/// A check of the area `hybrid`: addresses that live at other sites.
+const fn hybrid(code: &'static str, run: Run) -> Entry {
+    let area = "hybrid";
+    Entry { area, code, run }
+}
+
+/// A check of the area `host`: everything else that routerd does here.
+const fn host(code: &'static str, run: Run) -> Entry {
+    let area = "host";
+    Entry { area, code, run }
+}
+
+/// A check of the area `runtime`: routerd itself.
+const fn runtime(code: &'static str, run: Run) -> Entry {
+    let area = "runtime";
+    Entry { area, code, run }
+}
+
+type Run = fn(&super::scene::Scene<'_>, &mut super::findings::Findings);
