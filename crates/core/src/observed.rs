@@ -216,14 +216,13 @@ pub struct Lookup {
     pub local: bool,
 }
 
-/// The parts of the host firewall that decide about forwarded and incoming packets.
+/// The parts of the host firewall that decide about forwarded and incoming packets, and those that translate
+/// addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Firewall {
-    /// Base chains on `forward` and `input` in order of priority, with the rules of the chains that they
-    /// jump to inlined where that is possible.
+    /// Base chains on the hooks of [`Hook`] in order of priority, with the rules of the chains that they jump
+    /// to inlined where that is possible.
     pub chains: Vec<FirewallChain>,
-    /// `prerouting`/`postrouting` chains of type `nat` that hold any rule, as `family table chain`.
-    pub nat_chains: Vec<String>,
     /// Why something could not be read, if so.
     pub unreadable: Option<String>,
 }
@@ -252,6 +251,10 @@ pub enum Hook {
     Input,
     /// Packets through this host.
     Forward,
+    /// Before the route is chosen; only chains of type `nat`.
+    Prerouting,
+    /// Before packets leave; only chains of type `nat`.
+    Postrouting,
 }
 
 /// A rule in the little that is needed to say whether it ends a packet's way.
@@ -265,8 +268,10 @@ pub struct FirewallRule {
     pub source: Option<Ipv4Net>,
     /// Destination prefix if matched exactly.
     pub destination: Option<Ipv4Net>,
-    /// UDP destination port if matched exactly.
-    pub udp_dport: Option<u16>,
+    /// `tcp`, `udp`, `icmp` … if the rule matches exactly one.
+    pub protocol: Option<String>,
+    /// Destination port if matched exactly.
+    pub destination_port: Option<u16>,
     /// Conntrack states if the rule matches on them (`established,related`).
     pub ct_states: Vec<String>,
     /// Whether the rule matches on anything that is not in the fields above.
@@ -284,6 +289,8 @@ pub enum Verdict {
     Accept,
     /// Dropped or rejected.
     Drop,
+    /// Its source or destination is rewritten, for the whole connection.
+    Translate,
     /// Goes on.
     Continue,
 }

@@ -64,6 +64,9 @@ pub(crate) struct Doctor {
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
+    /// Control socket, to see whether the daemon runs
+    #[arg(long, value_name = "SOCKET", env = "ROUTERD_SOCKET", default_value = DEFAULT_SOCKET)]
+    pub(crate) socket: PathBuf,
     #[command(flatten)]
     pub(crate) state: StateFile,
 }

@@ -1,5 +1,6 @@
 //! `routerd doctor`: the checks of `routerctl doctor` without the daemon.
 
+use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
@@ -25,7 +26,8 @@ pub(crate) fn doctor(options: &Doctor) -> Result<ExitCode> {
     if path.exists() {
         view.publish(stored(&Store::open_to_read(path)?)?);
     }
-    let report = view.doctor(options.area.as_deref())?;
+    let daemon = UnixStream::connect(&options.socket).is_ok();
+    let report = view.doctor(options.area.as_deref(), daemon)?;
     match options.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
         Output::Table => print!("{report}"),

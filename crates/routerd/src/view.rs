@@ -12,6 +12,7 @@ use api::control::{
 use api::doctor::Report;
 use api::status::ResourceStatus;
 use api::{Diagnostic, ResourceId};
+use routerd_core::doctor::Runtime;
 use routerd_core::kernel::KernelError;
 use routerd_core::{Effective, Kernel, Ledger, Observed, Plan, config, plan};
 use serde_json::json;
@@ -167,8 +168,8 @@ impl View {
         Ok(Store::open_to_read(&self.state_file)?.events(EVENTS)?)
     }
 
-    /// Checks of one area, or of all.
-    pub(crate) fn doctor(&self, area: Option<&str>) -> Result<Report, ReadError> {
+    /// Checks of one area, or of all; `daemon` says whether the daemon runs.
+    pub(crate) fn doctor(&self, area: Option<&str>, daemon: bool) -> Result<Report, ReadError> {
         if let Some(area) = area.filter(|area| !AREAS.contains(area)) {
             return Err(ReadError::UnknownArea(area.to_owned()));
         }
@@ -176,8 +177,13 @@ impl View {
         let effective = &snapshot.effective;
         let query = routerd_core::doctor::query(effective);
         let (observed, plan) = self.look(effective, &snapshot.ledger, query)?;
+        let runtime = Runtime {
+            daemon,
+            generation: snapshot.generation,
+            last_error: snapshot.last_error.clone(),
+        };
         Ok(routerd_core::doctor::doctor(
-            area, effective, &observed, &plan,
+            area, effective, &observed, &plan, &runtime,
         ))
     }
 

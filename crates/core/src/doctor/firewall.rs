@@ -50,7 +50,9 @@ pub(super) fn judge<'a>(chain: &'a FirewallChain, flow: &Flow<'_>) -> Option<Blo
                 });
             }
             // A drop that may be about something else is no finding.
-            (Fit::Maybe, Verdict::Drop) | (Fit::Never, _) | (_, Verdict::Continue) => {}
+            (Fit::Maybe, Verdict::Drop)
+            | (Fit::Never, _)
+            | (_, Verdict::Continue | Verdict::Translate) => {}
         }
     }
     chain.policy_drop.then_some(Block {
@@ -60,6 +62,18 @@ pub(super) fn judge<'a>(chain: &'a FirewallChain, flow: &Flow<'_>) -> Option<Blo
     })
 }
 
+/// The rule of a `nat` chain that rewrites a flow, if one surely does.
+pub(super) fn translation<'a>(
+    chain: &'a FirewallChain,
+    flow: &Flow<'_>,
+) -> Option<&'a FirewallRule> {
+    let mut rules = chain.rules.iter();
+    let decides =
+        |rule: &&FirewallRule| fit(rule, flow) == Fit::Always && rule.verdict != Verdict::Continue;
+    let first = rules.find(decides).filter(|_| chain.family != "ip6");
+    first.filter(|rule| rule.verdict == Verdict::Translate)
+}
+
 fn fit(rule: &FirewallRule, flow: &Flow<'_>) -> Fit {
     let states = &rule.ct_states;
     let parts = [
@@ -67,11 +81,7 @@ fn fit(rule: &FirewallRule, flow: &Flow<'_>) -> Fit {
         name_fit(rule.oifname.as_deref(), flow.oif),
         net_fit(rule.source, flow.source),
         net_fit(rule.destination, flow.destination),
-        match (rule.udp_dport, flow.udp_dport) {
-            (None, _) => Fit::Always,
-            (Some(_), None) => Fit::Maybe,
-            (Some(rule), Some(flow)) => sure(rule == flow),
-        },
+        protocol_fit(rule, flow),
         sure(states.is_empty() || states.iter().any(|state| state == "new")),
         if rule.other_matches {
             Fit::Maybe
@@ -80,6 +90,16 @@ fn fit(rule: &FirewallRule, flow: &Flow<'_>) -> Fit {
         },
     ];
     parts.into_iter().min().unwrap_or(Fit::Always)
+}
+
+/// A flow of any protocol may be one that a rule is about; a UDP flow is or is not.
+fn protocol_fit(rule: &FirewallRule, flow: &Flow<'_>) -> Fit {
+    let narrow = rule.protocol.is_some() || rule.destination_port.is_some();
+    let Some(port) = flow.udp_dport else {
+        return if narrow { Fit::Maybe } else { Fit::Always };
+    };
+    let udp = rule.protocol.as_deref().is_none_or(|name| name == "udp");
+    sure(udp && rule.destination_port.is_none_or(|wanted| wanted == port))
 }
 
 fn sure(fits: bool) -> Fit {
@@ -121,8 +141,7 @@ impl Block<'_> {
     /// The command that puts a rule in front of this chain, in the language of whoever owns it.
     pub(super) fn accept(&self, iptables: &str, nft: &str) -> String {
         let chain = self.chain;
-        let by_iptables = chain.family == "ip" && chain.table == "filter" && is_upper(&chain.chain);
-        if by_iptables {
+        if chain.is_of_iptables() {
             format!("iptables -I {} 1 {iptables} -j ACCEPT", chain.chain)
         } else {
             let (family, table, name) = (&chain.family, &chain.table, &chain.chain);
@@ -131,6 +150,10 @@ impl Block<'_> {
     }
 }
 
-fn is_upper(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase())
+impl FirewallChain {
+    /// Whether this is one of the chains that iptables works on, by nftables or without.
+    pub(super) fn is_of_iptables(&self) -> bool {
+        let hooks = ["INPUT", "FORWARD", "PREROUTING", "POSTROUTING"];
+        self.family == "ip" && hooks.contains(&self.chain.as_str())
+    }
 }

@@ -24,7 +24,12 @@ fn short(rule: &FirewallRule) -> String {
     parts.extend(rule.oifname.as_ref().map(|name| format!("oif={name}")));
     parts.extend(rule.source.map(|net| format!("src={net}")));
     parts.extend(rule.destination.map(|net| format!("dst={net}")));
-    parts.extend(rule.udp_dport.map(|port| format!("udp={port}")));
+    let protocol = rule.protocol.as_deref();
+    parts.extend(match (protocol, rule.destination_port) {
+        (None, None) => None,
+        (protocol, None) => Some(protocol.unwrap_or_default().to_owned()),
+        (protocol, Some(port)) => Some(format!("{}={port}", protocol.unwrap_or("any"))),
+    });
     if !rule.ct_states.is_empty() {
         parts.push(format!("ct={}", rule.ct_states.join(",")));
     }
@@ -81,11 +86,11 @@ fn conditions_of_nft_are_understood() {
             "iif=b Drop",
             "iif=lo Accept",
             "udp=51820 Accept",
-            "other Accept",
+            "tcp=53 Accept",
             "udp=53 Accept",
             "udp=53 Accept",
             "other Accept",
-            "other Drop",
+            "tcp=22 Drop",
             "other Drop",
             "other Drop",
             "src=10.0.0.0/24 other Accept",
@@ -143,8 +148,8 @@ table ip n { chain post { type nat hook postrouting priority srcnat; masquerade;
 E");
         let firewall = observe();
         let names: Vec<&str> = firewall.chains.iter().map(|c| c.table.as_str()).collect();
-        assert_eq!(names, ["first", "input", "second"]);
-        let first = &firewall.chains[0];
+        assert_eq!(names, ["n", "first", "input", "second", "n"]);
+        let first = &firewall.chains[1];
         assert_eq!((first.family.as_str(), first.chain.as_str()), ("ip", "c"));
         assert!(!first.policy_drop);
         assert_eq!(first.rules[0].verdict, Verdict::Drop);
@@ -153,8 +158,10 @@ E");
             text.starts_with("reject") && text.contains("# handle "),
             "{text}"
         );
-        assert!(firewall.chains[2].policy_drop);
-        assert_eq!(firewall.nat_chains, ["ip n post"]);
+        assert!(firewall.chains[3].policy_drop);
+        let hooks = [firewall.chains[0].hook, firewall.chains[4].hook];
+        assert_eq!(hooks, [Hook::Prerouting, Hook::Postrouting]);
+        assert_eq!(rules(&firewall.chains[4]), ["Translate"]);
     });
 }
 
@@ -174,7 +181,6 @@ fn iptables(program: &str) {
     ));
     let firewall = observe();
     assert_eq!(firewall.unreadable, None);
-    assert_eq!(firewall.nat_chains, ["ip nat POSTROUTING"]);
     let of = |hook| {
         let mut chains = firewall.chains.iter().filter(|chain| chain.hook == hook);
         chains.next().expect("chain")
@@ -188,12 +194,14 @@ fn iptables(program: &str) {
     let states = |rule: &str| rule.contains("ct=related,established");
     assert!(states(&seen[0]), "{seen:?}");
     assert!(seen[0].starts_with("iif=lan oif=wg0 src=10.0.0.0/24 dst=10.0.0.9/32 ct="));
-    assert_eq!(seen[1..], ["other Accept", "other Accept", "Drop"]);
+    assert_eq!(seen[1..], ["other Accept", "tcp=22 Accept", "Drop"]);
     let last = forward.rules.last().expect("rules");
     assert!(last.text.contains("host-prohibited"), "{}", last.text);
     let input = of(Hook::Input);
     assert!(!input.policy_drop);
     assert_eq!(rules(input), ["udp=51820 Accept"]);
+    let postrouting = rules(of(Hook::Postrouting));
+    assert_eq!(postrouting, ["src=10.0.0.0/8 Translate"]);
 }
 
 #[test]

@@ -249,7 +249,7 @@ async fn events(State(control): State<Control>) -> Result<Response, Refusal> {
 }
 
 async fn doctor_all(State(control): State<Control>) -> Result<Response, Refusal> {
-    let report = control.read(|view| view.doctor(None));
+    let report = control.read(|view| view.doctor(None, true));
     Ok(report.await?.into_response())
 }
 
@@ -257,7 +257,7 @@ async fn doctor(
     State(control): State<Control>,
     Path(area): Path<String>,
 ) -> Result<Response, Refusal> {
-    let report = control.read(move |view| view.doctor(Some(&area)));
+    let report = control.read(move |view| view.doctor(Some(&area), true));
     Ok(report.await?.into_response())
 }
 

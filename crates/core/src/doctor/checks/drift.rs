@@ -11,7 +11,11 @@ fn check(scene: &Scene<'_>, findings: &mut Findings) {
     match steps.as_slice() {
         [] => findings.pass("host", "nothing is left to do"),
         [first, rest @ ..] => {
-            let detail = format!("not as wanted: {first} and {} more", rest.len());
+            let more = match rest.len() {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            let detail = format!("not as wanted: {first}{more}");
             let remedy = if scene.runtime.daemon {
                 "routerctl plan"
             } else {

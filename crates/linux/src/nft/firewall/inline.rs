@@ -16,10 +16,7 @@ pub(super) fn inline(tables: &[Table]) -> Firewall {
         for (name, chain) in &table.chains {
             let Some(base) = &chain.base else { continue };
             let full_name = format!("{} {} {name}", table.family, table.name);
-            if base.translates() && !chain.rules.is_empty() {
-                firewall.nat_chains.push(full_name.clone());
-            }
-            let Some(hook) = base.filtering() else {
+            let Some(hook) = base.known_hook() else {
                 continue;
             };
             let mut list = List {

@@ -179,6 +179,7 @@ fn target(name: String) -> Action {
     match name.as_str() {
         "ACCEPT" => Action::Verdict(Verdict::Accept),
         "DROP" | "REJECT" => Action::Verdict(Verdict::Drop),
+        name if super::translates(name) => Action::Verdict(Verdict::Translate),
         "RETURN" => Action::Return,
         // A chain, or an extension: of that there is no chain, and the packet goes on.
         _ => Action::Jump(name),

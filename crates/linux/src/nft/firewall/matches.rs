@@ -56,20 +56,17 @@ impl Matches {
         })
     }
 
-    /// The rule in the terms of the observation, which knows ports of UDP only.
+    /// The rule in the terms of the observation.
     pub(super) fn rule(self, verdict: Verdict, text: String) -> FirewallRule {
-        let is_udp = self.protocol.as_deref() == Some("udp");
-        let udp_dport = self.destination_port.filter(|_| is_udp);
-        let unsaid =
-            udp_dport.is_none() && (self.protocol.is_some() || self.destination_port.is_some());
         FirewallRule {
             iifname: self.iifname,
             oifname: self.oifname,
             source: self.source,
             destination: self.destination,
-            udp_dport,
+            protocol: self.protocol,
+            destination_port: self.destination_port,
             ct_states: self.ct_states,
-            other_matches: self.other || unsaid,
+            other_matches: self.other,
             verdict,
             text,
         }

@@ -42,16 +42,15 @@ struct Base {
 }
 
 impl Base {
-    fn filtering(&self) -> Option<Hook> {
+    /// The hook as the observation knows it.
+    fn known_hook(&self) -> Option<Hook> {
         match (self.kind.as_str(), self.hook.as_str()) {
             ("filter" | "route", "input") => Some(Hook::Input),
             ("filter" | "route", "forward") => Some(Hook::Forward),
+            ("nat", "prerouting") => Some(Hook::Prerouting),
+            ("nat", "postrouting") => Some(Hook::Postrouting),
             _ => None,
         }
-    }
-
-    fn translates(&self) -> bool {
-        self.kind == "nat" && matches!(self.hook.as_str(), "prerouting" | "postrouting")
     }
 
     fn policy(&self) -> Verdict {
@@ -99,4 +98,12 @@ pub fn observe() -> Firewall {
     complaints.extend(firewall.unreadable.take());
     firewall.unreadable = (!complaints.is_empty()).then(|| complaints.join("; "));
     firewall
+}
+
+/// Targets of iptables that rewrite addresses.
+fn translates(target: &str) -> bool {
+    matches!(
+        target,
+        "SNAT" | "DNAT" | "MASQUERADE" | "REDIRECT" | "NETMAP"
+    )
 }

@@ -152,6 +152,7 @@ fn action(kind: &str, body: &Value) -> Option<Action> {
     Some(match kind {
         "accept" => Action::Verdict(Verdict::Accept),
         "drop" | "reject" => Action::Verdict(Verdict::Drop),
+        "snat" | "dnat" | "masquerade" | "redirect" => Action::Verdict(Verdict::Translate),
         "continue" => Action::Verdict(Verdict::Continue),
         "return" => Action::Return,
         "jump" => Action::Jump(body["target"].as_str()?.to_owned()),
@@ -171,6 +172,9 @@ fn extension(body: &Value, text: &str) -> Extension {
     match (body["type"].as_str(), body["name"].as_str()) {
         (Some("target"), Some("REJECT" | "DROP")) => {
             Extension::Target(Action::Verdict(Verdict::Drop))
+        }
+        (Some("target"), Some(name)) if super::translates(name) => {
+            Extension::Target(Action::Verdict(Verdict::Translate))
         }
         (Some("target"), _) => Extension::Target(Action::Verdict(Verdict::Continue)),
         (_, Some("comment")) => Extension::Match(Matches::default()),
