@@ -126,6 +126,19 @@ impl Node {
         Ok(outcome.stdout)
     }
 
+    /// Runs a short program that only talks to the kernel's network, without the detour over the node's
+    /// mounts: for what is timed.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn ask_kernel(&self, argv: &[&str]) -> Result<Outcome> {
+        let (program, arguments) = argv.split_first().context("no program")?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.in_network(|| process::run(&mut command, SHORT))?
+            .with_context(|| format!("run {program} in {}", self.name))
+    }
+
     /// Writes a setting below `/proc/sys/net`.
     ///
     /// # Errors

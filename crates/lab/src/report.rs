@@ -87,17 +87,21 @@ impl Report {
             }
         }
         let mut text = String::new();
+        let longest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
+        let name = longest(&mut rows.iter().map(|(name, _)| name.len()));
+        let left = longest(&mut rows.iter().map(|(_, [a, _])| cell(*a).chars().count()));
         if !rows.is_empty() {
             let [a, b] = ["cloud → on-prem", "on-prem → cloud"];
-            line(&mut text, &format!("{:18} {a:40} {b}", ""));
+            line(&mut text, &format!("{:name$}  {a:left$}  {b}", ""));
         }
-        for (name, cells) in rows {
+        for (row, cells) in rows {
             let [a, b] = cells.map(cell);
-            line(&mut text, &format!("{name:18} {a:40} {b}"));
+            line(&mut text, &format!("{row:name$}  {a:left$}  {b}"));
         }
+        let name = longest(&mut rest.iter().map(|a| a.id.len()));
         for assertion in rest {
             let cell = cell(Some(assertion));
-            line(&mut text, &format!("{:30} {cell}", assertion.id));
+            line(&mut text, &format!("{:name$}  {cell}", assertion.id));
         }
         text
     }

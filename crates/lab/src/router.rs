@@ -47,11 +47,6 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Ends it at once, as a crash would.
     ///
     /// # Errors

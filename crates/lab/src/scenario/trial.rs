@@ -114,11 +114,6 @@ impl<'a> Trial<'a> {
         Ok(config::whole(&self.two_site, site, key))
     }
 
-    /// The daemon of a site.
-    pub(super) fn daemon(&self, site: Site) -> Result<&Daemon> {
-        self.daemons.get(&site).context("no daemon runs there")
-    }
-
     /// Ends the daemon of a site as a crash would.
     pub(super) fn crash(&mut self, site: Site) -> Result<()> {
         let daemon = self.daemons.remove(&site);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
@@ -272,6 +272,3 @@ fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().take(3).collect();
     lines.join(" | ")
 }
-
-/// How long to look for traffic that must not arrive.
-pub(super) const QUIET: Duration = Duration::from_millis(300);
