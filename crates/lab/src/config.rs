@@ -8,6 +8,9 @@ use crate::topology::{Site, TwoSite, WIREGUARD_PORT};
 /// The WireGuard interface of both routers.
 pub const TUNNEL: &str = "wg-hybrid";
 
+/// A public key that nobody has the private half of.
+pub const NOBODY: &str = "ez7pO0E5KOjBaGvFWD3UYZXP2sAL1BTh2IFxDjzhPVg=";
+
 /// The routers' own addresses on the overlay.
 pub fn overlay_address(site: Site) -> Ipv4Addr {
     match site {
@@ -47,15 +50,15 @@ pub fn with_unrelated(config: &str) -> String {
     format!("{config}{route}")
 }
 
-/// The same with a resource that the kernel will refuse, or that cannot be verified.
-pub fn with_impossible(config: &str) -> String {
-    let route = resource(
-        "net",
-        "IPv4Route",
-        "impossible",
-        "destination: 198.18.6.0/24\ngateway: 203.0.113.77\ndevice: lo",
-    );
-    format!("{config}{route}")
+/// The same with a second tunnel on a port that somebody else has taken: half-way through, the host refuses.
+pub fn with_impossible(config: &str, taken: u16) -> String {
+    let name = "wg-second";
+    let spec =
+        format!("privateKeyFile: /usr/local/etc/routerd/keys/{name}.key\nlistenPort: {taken}");
+    let interface = resource("net", "WireGuardInterface", name, &spec);
+    let spec = format!("interface: {name}\npublicKey: {NOBODY}\nallowedIPs:\n  - 198.18.7.0/24");
+    let peer = resource("net", "WireGuardPeer", "second", &spec);
+    format!("{config}{interface}{peer}")
 }
 
 fn document(site: Site, resources: &[String]) -> String {
@@ -200,7 +203,13 @@ mod tests {
         for entry in topology::ALL {
             for site in Site::BOTH {
                 let config = whole(&entry.parameters, site, key);
-                for text in [interface_only(site), with_unrelated(&config), config] {
+                let texts = [
+                    interface_only(site),
+                    with_unrelated(&config),
+                    with_impossible(&config, 51999),
+                    config,
+                ];
+                for text in texts {
                     let name = format!("{}-{}.yaml", entry.id, site.label());
                     let files = vec![SourceFile { name, text }];
                     let loaded = routerd_core::config::load(&Config { files });

@@ -41,7 +41,10 @@ pub struct StreamReport {
 
 #[derive(Debug, Default)]
 struct Progress {
+    /// The sender is to stop.
     stop: AtomicBool,
+    /// The sender has stopped: `sent` is final.
+    stopped: AtomicBool,
     sent: AtomicU64,
     received: AtomicU64,
 }
@@ -116,6 +119,7 @@ impl Stream {
     pub fn finish(self) -> Result<StreamReport> {
         self.progress.stop.store(true, Ordering::Relaxed);
         join(self.sender)?;
+        self.progress.stopped.store(true, Ordering::Release);
         let sent = self.progress.sent.load(Ordering::Relaxed);
         let arrivals = join(self.receiver)?;
         Ok(count(&arrivals, sent))
@@ -171,7 +175,7 @@ fn receive(
             Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(error).context("receive a probe"),
         }
-        if progress.stop.load(Ordering::Relaxed) {
+        if progress.stopped.load(Ordering::Acquire) {
             let all =
                 progress.received.load(Ordering::Relaxed) >= progress.sent.load(Ordering::Relaxed);
             if all || last_news.elapsed() > STRAGGLERS {

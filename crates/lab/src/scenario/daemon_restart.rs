@@ -1,6 +1,7 @@
 //! The daemon dies, returns, changes its configuration and fails to: no packet notices. What somebody else
 //! breaks is whole again at once.
 
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -47,13 +48,7 @@ pub(super) fn run(trial: &mut Trial<'_>) -> Result<()> {
         }
         Ok("one more route".to_owned())
     })?;
-    undisturbed(trial, "apply-failing", |trial| {
-        let config = config::with_impossible(&trial.configuration(Site::Cloud)?);
-        match router::apply(trial.router(Site::Cloud)?, &config) {
-            Ok(_) => bail!("what cannot work was accepted"),
-            Err(error) => Ok(format!("{error:#}")),
-        }
-    })?;
+    undisturbed(trial, "apply-failing", |trial| refused(trial))?;
     undisturbed(trial, "apply-back", |trial| {
         for site in Site::BOTH {
             router::apply(trial.router(site)?, &trial.configuration(site)?)?;
@@ -76,6 +71,24 @@ pub(super) fn run(trial: &mut Trial<'_>) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// An apply that the host refuses half-way is taken back: the generation stays.
+fn refused(trial: &Trial<'_>) -> Result<String> {
+    let node = trial.router(Site::Cloud)?;
+    let generation = || Ok::<_, anyhow::Error>(router::status(node)?["generation"].clone());
+    let before = generation()?;
+    let taken = node.in_network(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))??;
+    let config = trial.configuration(Site::Cloud)?;
+    let config = config::with_impossible(&config, taken.local_addr()?.port());
+    let Err(error) = router::apply(node, &config) else {
+        bail!("what cannot work was accepted");
+    };
+    let after = generation()?;
+    if before != after || before.is_null() {
+        bail!("generation {before} became {after}: {error:#}");
+    }
+    Ok(format!("still generation {after}"))
 }
 
 /// Does something while 1,000 packets a second go both ways; none may be lost.

@@ -211,8 +211,7 @@ fn settled(trial: &mut Trial<'_>, fault: &Fault) -> Result<()> {
 fn wrong_key(trial: &mut Trial<'_>) -> Result<()> {
     trial.doing("fault: wrong-peer-key");
     let site = Site::Onprem;
-    let nobody = "ez7pO0E5KOjBaGvFWD3UYZXP2sAL1BTh2IFxDjzhPVg=";
-    let wrong = config::whole(trial.two_site(), site, nobody);
+    let wrong = config::whole(trial.two_site(), site, config::NOBODY);
     router::apply(trial.router(site)?, &wrong)?;
     trial.check("named/wrong-peer-key", |trial| {
         named_first(trial, site, "peer-handshake", CheckStatus::Fail)

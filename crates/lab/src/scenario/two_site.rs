@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::fabric_rules;
 use super::trial::{SOON, Trial};
+use crate::eventually::eventually;
 use crate::node::Node;
 use crate::probe::ping::ping;
 use crate::probe::ssh::Ssh;
@@ -92,31 +93,25 @@ fn clear_is_noticed(trial: &mut Trial<'_>) -> Result<()> {
     let target = (std::net::Ipv4Addr::new(203, 0, 113, 10), 9);
     let socket = gateway.in_network(|| std::net::UdpSocket::bind(("0.0.0.0", 0)))??;
     let wiretap = trial.lab().engine().wiretap();
-    let seen = crate::eventually::eventually("the tap sees a packet in clear", SOON, || {
-        socket.send_to(crate::probe::MARKER, target)?;
+    socket.send_to(crate::probe::MARKER, target)?;
+    let seen = eventually("the tap sees a packet in clear", SOON, || {
         let seen = wiretap.take();
         seen.example.context("nothing seen")
     });
     let fabric = trial.two_site().fabric();
-    let refused = trial
-        .lab()
-        .engine()
-        .drops()
-        .get(&fabric, "security-inbound");
-    let (passed, detail) = match seen {
-        Ok(example) => (
-            refused > 0,
-            format!("{example}; the fabric's rules refuse it"),
-        ),
+    let refused = eventually("the fabric refuses it", SOON, || {
+        let drops = trial.lab().engine().drops();
+        match drops.get(&fabric, "security-inbound") {
+            0 => bail!("not counted"),
+            _ => Ok(()),
+        }
+    });
+    let (passed, detail) = match seen.and_then(|example| refused.map(|()| example)) {
+        Ok(example) => (true, format!("{example}; the fabric's rules refuse it")),
         Err(error) => (false, format!("{error:#}")),
     };
     trial.found("wiretap-works", passed, detail);
-    wiretap_reset(trial);
     Ok(())
-}
-
-fn wiretap_reset(trial: &Trial<'_>) {
-    trial.lab().engine().wiretap().take();
 }
 
 fn direction(site: Site) -> String {

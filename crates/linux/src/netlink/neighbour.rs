@@ -1,6 +1,7 @@
 //! Proxy neighbours, marked as ours by their protocol number, and the neighbour settings of interfaces.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use routerd_core::OWNER_PROTOCOL;
 use routerd_core::observed::ProxyNeighbour;
@@ -18,6 +19,15 @@ const NDTPA_IFINDEX: u16 = 1;
 const NDTPA_PROXY_DELAY: u16 = 13;
 /// Milliseconds in one unit of `proxy_delay` (USER_HZ is 100 on every architecture that matters).
 const MILLISECONDS: u64 = 10;
+
+/// How many requests to add a proxy neighbour this process has made.
+static ADDED: AtomicU64 = AtomicU64::new(0);
+
+/// How many proxy neighbours this process has set out to add so far. One that was added and is missing again
+/// before anybody looked shows here and nowhere else.
+pub(crate) fn added() -> u64 {
+    ADDED.load(Ordering::Acquire)
+}
 
 /// All IPv4 proxy neighbours that stand on an interface.
 ///
@@ -52,6 +62,7 @@ fn key(message: Message<'_>) -> Option<(u32, Ipv4Addr)> {
 
 /// The request that adds a proxy neighbour as ours.
 pub fn add(index: u32, address: Ipv4Addr) -> Request {
+    ADDED.fetch_add(1, Ordering::AcqRel);
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     Request::new(libc::RTM_NEWNEIGH, flags, &fixed(index))
         .with(NDA_DST, &address.octets())

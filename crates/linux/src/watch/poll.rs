@@ -13,11 +13,13 @@ pub(super) const FASTEST: Duration = Duration::from_millis(100);
 /// A look may take this part of the time between two.
 const SHARE: u32 = 50;
 
-/// Compares the proxy neighbours with those of the last look.
+/// Compares the proxy neighbours with those of the last look. Two looks may see the same though one was added in
+/// between and has gone again, so what this process added counts as a change too.
 #[derive(Debug)]
 pub(super) struct ProxyPoll {
     socket: Socket,
     seen: Vec<(u32, Ipv4Addr)>,
+    added: u64,
     due: Instant,
 }
 
@@ -26,6 +28,7 @@ impl ProxyPoll {
         let mut poll = Self {
             socket: Socket::open(NETLINK_ROUTE)?,
             seen: Vec::new(),
+            added: neighbour::added(),
             due: Instant::now(),
         };
         poll.changed()?;
@@ -46,10 +49,12 @@ impl ProxyPoll {
         if start < self.due {
             return Ok(false);
         }
+        let added = neighbour::added();
         let now = neighbour::dump_keys(&mut self.socket)?;
         self.due = start + FASTEST.max(start.elapsed() * SHARE);
-        let changed = now != self.seen;
+        let changed = now != self.seen || added != self.added;
         self.seen = now;
+        self.added = added;
         Ok(changed)
     }
 }
