@@ -32,7 +32,7 @@ pub struct Observed {
     pub links: BTreeMap<IfName, Link>,
     /// Addresses, IPv4 and IPv6.
     pub addresses: BTreeSet<Address>,
-    /// IPv4 unicast and blackhole routes of all tables but `local`.
+    /// IPv4 unicast and blackhole routes of all tables.
     pub routes: Vec<Route>,
     /// Proxy neighbours, IPv4.
     pub proxy_neighbours: BTreeSet<ProxyNeighbour>,

@@ -1,14 +1,16 @@
 //! The evidence of a run as one archive: configurations, statuses, routes, the matrix and checksums. Never
-//! a private key: files are taken by name, and what holds a key is not among them.
+//! a private key: files are taken by name, what holds a key is not among them, and before the archive is
+//! written every file is searched for every key of the lab.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use api::control::DEFAULT_CONFIG;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use memchr::memmem::Finder;
 use sha2::{Digest, Sha256};
 
 use crate::lab::Lab;
@@ -64,6 +66,7 @@ pub fn write(file: &File, lab: &Lab, report: &Report) -> Result<()> {
             }
         }
     }
+    refuse_secrets(lab, &files)?;
     let mut sums = String::new();
     for (name, bytes) in &files {
         writeln!(sums, "{}  {name}", hex(Sha256::new_with_prefix(bytes)))?;
@@ -85,6 +88,38 @@ fn collect(
     }
 }
 
+/// # Errors
+/// When any file holds a private key of any node.
+fn refuse_secrets(lab: &Lab, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    for node in lab.nodes().values() {
+        for dir in [
+            node.outside("/usr/local/etc/routerd/keys"),
+            node.dir().join("ssh"),
+        ] {
+            // Most nodes have neither.
+            for entry in fs::read_dir(dir).into_iter().flatten() {
+                let path = entry?.path();
+                let is_key = matches!(
+                    path.file_name().and_then(|n| n.to_str()),
+                    Some("identity" | "host")
+                ) || path.extension().is_some_and(|e| e == "key");
+                if is_key {
+                    refuse_secret(&fs::read(&path)?, files)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refuse_secret(key: &[u8], files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    let finder = Finder::new(key.trim_ascii());
+    match files.iter().find(|(_, bytes)| finder.find(bytes).is_some()) {
+        Some((name, _)) => bail!("{name} would hold a private key"),
+        None => Ok(()),
+    }
+}
+
 fn archive(file: &File, root: &str, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
     let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
     for (name, bytes) in files {
@@ -95,4 +130,20 @@ fn archive(file: &File, root: &str, files: &BTreeMap<String, Vec<u8>>) -> Result
     }
     archive.into_inner()?.finish()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_is_found_wherever_it_is() {
+        let key = b"yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\n";
+        let mut files = BTreeMap::new();
+        files.insert("status.json".to_owned(), b"{}".to_vec());
+        assert!(refuse_secret(key, &files).is_ok());
+        let log = [b"loaded ", key.trim_ascii(), b" from file"].concat();
+        files.insert("routerd.log".to_owned(), log);
+        assert!(refuse_secret(key, &files).is_err());
+    }
 }

@@ -17,7 +17,7 @@ const FIXED: usize = 12;
 const NEXT_HOP: usize = 8;
 const RTAX_MTU: u16 = 2;
 
-/// All IPv4 unicast and blackhole routes but those of the table `local`.
+/// All IPv4 unicast and blackhole routes. What the kernel itself keeps in the table `local` is of neither type.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -54,9 +54,6 @@ fn parse(message: Message<'_>, names: &Names) -> Option<Route> {
     let number = |kind| attributes.find(kind).and_then(|value| u32_at(value, 0));
     let address = |kind| attributes.find(kind).and_then(ipv4);
     let table = number(libc::RTA_TABLE).unwrap_or(table.into());
-    if table == u32::from(libc::RT_TABLE_LOCAL) {
-        return None;
-    }
     let target = match kind {
         libc::RTN_UNICAST => unicast(attributes, names)?,
         libc::RTN_BLACKHOLE => RouteTarget::Blackhole,

@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
-use routerd_core::TABLE_PREFIX;
+use routerd_core::{OWNER_PROTOCOL, TABLE_PREFIX};
 
 use crate::netlink::{Error, Listener, Message, text};
 use crate::wireguard::Drivers;
@@ -160,9 +160,10 @@ fn reason(message: Message<'_>) -> Option<Wake> {
         libc::RTM_NEWLINK | libc::RTM_DELLINK => Some(Wake::Link),
         libc::RTM_NEWADDR | libc::RTM_DELADDR => Some(Wake::Address),
         libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
-            // Every address brings three routes in the table `local`, which nobody looks at.
-            let table = message.payload.get(4);
-            (table != Some(&libc::RT_TABLE_LOCAL)).then_some(Wake::Route)
+            // Every address brings three routes in the table `local`, which nobody looks at but for ours.
+            let [table, protocol] = [4, 5].map(|at| message.payload.get(at));
+            let kernels = table == Some(&libc::RT_TABLE_LOCAL) && protocol != Some(&OWNER_PROTOCOL);
+            (!kernels).then_some(Wake::Route)
         }
         libc::RTM_NEWRULE | libc::RTM_DELRULE => Some(Wake::Route),
         RTM_NEWNETCONF | RTM_DELNETCONF => Some(Wake::Sysctl),

@@ -12,7 +12,7 @@ use super::Kind;
 use super::field::{KERNEL_INTERFACE, Reference, RouteTable, Side, Text};
 use crate::config::draft::{Claim, Domain, Draft, Over, Path, Resource};
 use crate::config::sink::Sink;
-use crate::effective::CaptureIntent;
+use crate::effective::{CaptureIntent, CaptureMethod, RouteKey, RouteTarget};
 
 /// One address whose machine lives at another site. This router captures packets for it here and delivers them there, with source and
 /// destination unchanged.
@@ -107,7 +107,11 @@ delivery:
                 .capture
                 .method(self.address.0, &domain, resource, draft, sink),
         };
+        let may_appear_here = matches!(intent.method, CaptureMethod::ProviderSecondaryIp { .. });
         draft.effective.captures.insert(self.address.0, intent);
+        if may_appear_here {
+            self.outrank_own_address(&way, resource, draft, sink);
+        }
         let over = Over {
             path: way.path.as_ref(),
             device: way.device,
@@ -117,6 +121,9 @@ delivery:
         draft.deliver(resource, "address", self.address.host_route(), over, sink);
     }
 }
+
+/// The routing table that the kernel looks into first, for the host's own addresses.
+const LOCAL_TABLE: u32 = 255;
 
 /// How packets leave for the other site.
 struct Way {
@@ -134,6 +141,28 @@ impl Way {
 }
 
 impl RemoteAddressClaim {
+    /// A guest agent may put the address on the OS at any moment, even while the daemon is down. The kernel
+    /// appends the address's own entry to the table `local`, so a route that stands there first wins: packets
+    /// are delivered all the time, and none is answered by this host with a reset.
+    fn outrank_own_address(
+        &self,
+        way: &Way,
+        resource: &Resource<'_>,
+        draft: &mut Draft,
+        sink: &mut Sink<'_>,
+    ) {
+        let key = RouteKey {
+            table: LOCAL_TABLE,
+            destination: self.address.host_route(),
+            metric: 0,
+        };
+        let target = RouteTarget::Unicast {
+            device: Some(way.device.clone()),
+            gateway: way.path.as_ref().and_then(|path| path.gateway),
+        };
+        draft.add_route(resource, "address", key, target, None, sink);
+    }
+
     /// Enters the claim; an address that is claimed already or is our own is refused.
     fn take_address(
         &self,

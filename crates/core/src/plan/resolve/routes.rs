@@ -14,7 +14,7 @@ use crate::plan::desired::{Desired, RouteWish};
 use crate::{Effective, OWNER_PROTOCOL};
 
 /// The number of the table `main`.
-const MAIN_TABLE: u32 = 254;
+pub(super) const MAIN_TABLE: u32 = 254;
 
 /// All routes. Those without a gateway come first: they may be the way to the gateways of the others.
 pub(super) fn resolve_routes<'a>(

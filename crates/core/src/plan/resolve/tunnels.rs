@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use api::IfName;
 use ipnet::IpNet;
 
+use super::routes::MAIN_TABLE;
 use crate::Effective;
-use crate::effective::{WireGuardIntent, WireGuardPeerIntent};
+use crate::effective::{RouteTarget, WireGuardIntent, WireGuardPeerIntent};
 use crate::host::Host;
 use crate::key::{KeySource, PublicKey};
 use crate::observed::{Driver, KeyFile, Link};
@@ -193,16 +194,31 @@ fn mtus(
         .keys()
         .filter(|(name, _)| name == ifname);
     let has_ipv6 = own.into_iter().any(|(_, net)| matches!(net, IpNet::V6(_)));
+    let callers = matches!(underlay, Underlay::NoEndpoint);
+    let expected = callers.then(|| mtu_for_callers(host)).flatten();
     // While there is no way to the peer the MTU stays as it is: an uplink that flaps must not make the
     // tunnel's MTU flap.
-    let keep = matches!(underlay, Underlay::NoRoute | Underlay::Loop);
-    let present = host.link(ifname).filter(|link| keep && link.up);
+    let present = host.link(ifname).filter(|link| fits.is_none() && link.up);
     let present = present.map(|link| link.mtu);
     let mtu = intent.mtu.unwrap_or_else(|| {
-        let mtu = fits.or(present).unwrap_or(DEFAULT_MTU);
+        let mtu = fits.or(expected).or(present).unwrap_or(DEFAULT_MTU);
         if has_ipv6 { mtu.max(LEAST_MTU_V6) } else { mtu }
     });
     (mtu, fits.map_or(mtu, |fits| fits.min(mtu)))
+}
+
+/// The MTU while nobody knows where the peers are: they will come by the default route, whose link may carry less
+/// than is usual.
+fn mtu_for_callers(host: &Host<'_>) -> Option<u32> {
+    let routes = host.observed.routes.iter();
+    let default = routes
+        .filter(|route| route.key.table == MAIN_TABLE && route.key.destination.prefix_len() == 0)
+        .min_by_key(|route| route.key.metric)?;
+    let RouteTarget::Unicast { device, .. } = &default.target else {
+        return None;
+    };
+    let carries = host.link(device.as_ref()?)?.mtu.saturating_sub(OVERHEAD_V4);
+    Some(DEFAULT_MTU.min(carries).max(LEAST_MTU_V4))
 }
 
 /// What is known about the way to the peers of a tunnel.

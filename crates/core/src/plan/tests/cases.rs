@@ -270,6 +270,26 @@ fn the_mtu_follows_the_underlay() {
 }
 
 #[test]
+fn the_mtu_for_peers_that_call_follows_the_default_route() {
+    let mut kernel = cloud_host();
+    let link = kernel.host.links.get_mut(&name("eth0"));
+    link.expect("there").mtu = 1460;
+    let mut wanted = cloud();
+    for tunnel in wanted.wireguard.values_mut() {
+        tunnel.peers.values_mut().for_each(|p| p.endpoint = None);
+    }
+    let mut node = Node::new(kernel);
+    node.apply(&wanted);
+    let mtu = |node: &Node| node.kernel.host.links[&name("wg-hybrid")].mtu;
+    assert_eq!(mtu(&node), 1400);
+
+    // No default route for a while: nothing changes.
+    node.kernel.host.routes.retain(|r| r.protocol != 16);
+    node.apply(&wanted);
+    assert_eq!(mtu(&node), 1400);
+}
+
+#[test]
 fn a_roaming_peer_is_left_alone_until_it_is_lost() {
     let mut node = Node::new(cloud_host());
     let mut wanted = cloud();
