@@ -4,7 +4,7 @@
 //! and nesting is limited, so that everything after this module may recurse.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::Diagnostic;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
@@ -129,10 +129,10 @@ impl<'t> Reader<'t, '_, '_> {
 
     fn map(&mut self, depth: usize) -> Result<Value, Stopped> {
         let mut entries = Vec::<Entry>::new();
-        let mut keys = BTreeMap::<String, Mark>::new();
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd | Event::StreamEnd) {
+                self.refuse_duplicates(&mut entries);
                 return Ok(Value::Map(entries));
             }
             let key_mark = self.mark(span.start);
@@ -145,27 +145,38 @@ impl<'t> Reader<'t, '_, '_> {
             };
             let (event, span) = self.next()?;
             let node = self.node(event, span, depth + 1)?;
-            let Some(key) = key else {
-                let found = Diagnostic::error("yaml-key", "a key must be plain text");
-                self.sink.push(key_mark, found);
-                continue;
-            };
-            if let Some(first) = keys.get(&key) {
-                let message = format!("`{key}` is written twice in one mapping");
-                let hint = format!(
-                    "it is first written at {}; keep one",
-                    self.sink.refer(*first)
-                );
-                let found = Diagnostic::error("duplicate-key", message).hint(hint);
-                self.sink.push(key_mark, found);
-                continue;
+            match key {
+                Some(key) => entries.push(Entry {
+                    key,
+                    key_mark,
+                    node,
+                }),
+                None => {
+                    let found = Diagnostic::error("yaml-key", "a key must be plain text");
+                    self.sink.push(key_mark, found);
+                }
             }
-            keys.insert(key.clone(), key_mark);
-            entries.push(Entry {
-                key,
-                key_mark,
-                node,
-            });
+        }
+    }
+
+    /// Reports keys that are there already and removes them.
+    fn refuse_duplicates(&mut self, entries: &mut Vec<Entry>) {
+        let mut order: Vec<&Entry> = entries.iter().collect();
+        // Stable: the first of equal keys stays first.
+        order.sort_by_key(|entry| &entry.key);
+        let mut again = BTreeSet::new();
+        for same in order.chunk_by(|a, b| a.key == b.key) {
+            for entry in &same[1..] {
+                let message = format!("`{}` is written twice in one mapping", entry.key);
+                let first = self.sink.refer(same[0].key_mark);
+                let found = Diagnostic::error("duplicate-key", message)
+                    .hint(format!("it is first written at {first}; keep one"));
+                self.sink.push(entry.key_mark, found);
+                again.insert(entry.key_mark);
+            }
+        }
+        if !again.is_empty() {
+            entries.retain(|entry| !again.contains(&entry.key_mark));
         }
     }
 
