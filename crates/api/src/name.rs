@@ -7,8 +7,8 @@ use std::str::FromStr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-/// A network interface name that Linux accepts: 1 to 15 bytes, no slash, no colon, no white space, not
-/// `.` or `..`.
+/// A network interface name that Linux takes as it is: 1 to 15 bytes, no slash, no colon, no white space, no `%` (a
+/// pattern for the kernel), not `.` or `..`, nor `all` or `default` (which mean every interface to `sysctl`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct IfName(String);
@@ -40,10 +40,10 @@ impl TryFrom<String> for IfName {
     fn try_from(text: String) -> Result<Self, NameError> {
         let valid = !text.is_empty()
             && text.len() <= Self::MAX_LEN
-            && text != "."
-            && text != ".."
-            && !text
-                .contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
+            && ![".", "..", "all", "default"].contains(&text.as_str())
+            && !text.contains(|c: char| {
+                matches!(c, '/' | ':' | '%') || c.is_whitespace() || c.is_control()
+            });
         if valid {
             Ok(Self(text))
         } else {
@@ -137,7 +137,18 @@ mod tests {
         for good in ["eth0", "wg-hybrid", "ens21", "a", "exactly-15-char"] {
             assert!(good.parse::<IfName>().is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "a b", "a:1", "sixteen-chars-xx"] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "all",
+            "default",
+            "wg%d",
+            "a/b",
+            "a b",
+            "a:1",
+            "sixteen-chars-xx",
+        ] {
             assert!(bad.parse::<IfName>().is_err(), "{bad}");
         }
     }

@@ -10,7 +10,7 @@ use super::shape::Shape;
 use super::sink::Sink;
 use super::tree::{Entry, Mark, Node, Value};
 use crate::kinds::field::{ResourceName, Text};
-use crate::kinds::{KINDS, PLANNED, VERSION};
+use crate::kinds::{KINDS, PUBLISHED, VERSION};
 
 /// The kind of a document that holds other resources.
 pub(crate) const ROUTER: &str = "Router";
@@ -210,18 +210,14 @@ impl<'c, 's> Finder<'c, 's> {
             self.sink.push(mark, found);
             return None;
         }
-        if let Some(planned) = PLANNED.iter().find(|kind| **kind == written) {
+        if let Some(kind) = PUBLISHED.iter().find(|kind| **kind == written) {
             let message = format!("kind `{written}` is not available in this version of routerd");
             let found = Diagnostic::error("kind-not-available", message)
                 .hint(format!("available: {}", available()));
             self.sink.push(mark, found);
-            return Some((planned, None));
+            return Some((kind, None));
         }
-        let names = KINDS
-            .iter()
-            .map(|kind| kind.name)
-            .chain(PLANNED.iter().copied());
-        let near = self.sink.suggest(written, names);
+        let near = self.sink.suggest(written, PUBLISHED.iter().copied());
         let hint = match near {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("available: {}", available()),

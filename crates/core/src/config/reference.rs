@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::shape::{Body, Shape};
 use crate::kinds::field::KERNEL_INTERFACE;
-use crate::kinds::{Entry, KINDS, PLANNED, VERSION};
+use crate::kinds::{Entry, KINDS, PUBLISHED, VERSION};
 
 const INTRODUCTION: &str = "\
 # Resources
@@ -60,7 +60,9 @@ fn write_kinds(out: &mut String) -> fmt::Result {
         }
     }
     writeln!(out, "\n## Not available in this version\n")?;
-    let planned: Vec<String> = PLANNED.iter().map(|kind| format!("`{kind}`")).collect();
+    let missing = |name: &&&str| KINDS.iter().all(|kind| kind.name != **name);
+    let planned = PUBLISHED.iter().filter(missing);
+    let planned: Vec<String> = planned.map(|kind| format!("`{kind}`")).collect();
     writeln!(
         out,
         "These kinds are known and refused: {}.",

@@ -33,6 +33,12 @@ pub(crate) fn read(file: usize, text: &str, sink: &mut Sink<'_>) -> Vec<Node> {
         sink.push(start, Diagnostic::error("file-too-large", message));
         return Vec::new();
     }
+    if let Some(mark) = unprintable(file, text) {
+        let found = Diagnostic::error("control-character", "a control character stands here")
+            .hint("remove it; was the file written by a broken editor, or is it no text at all?");
+        sink.push(mark, found);
+        return Vec::new();
+    }
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         file,
@@ -266,6 +272,21 @@ impl<'t> Reader<'t, '_, '_> {
             column: if inside { marker.col() + 1 } else { 1 },
         }
     }
+}
+
+/// The first character that YAML does not allow (YAML 1.2.2, section 5.1), or a carriage return that ends no line: a
+/// parser takes it for the end of one, no editor shows it so.
+fn unprintable(file: usize, text: &str) -> Option<Mark> {
+    let illegal = |c: char| c.is_control() && !matches!(c, '\t' | '\u{85}');
+    text.split('\n').enumerate().find_map(|(index, line)| {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let column = line.chars().position(illegal)?;
+        Some(Mark {
+            file,
+            line: index + 1,
+            column: column + 1,
+        })
+    })
 }
 
 /// Resolves a plain scalar by the core schema (YAML 1.2.2, section 10.3.2).

@@ -65,7 +65,7 @@ enum UnderlayType {
 }
 
 /// The node at the other site.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Remote {
     /// Its name in the overlay; where an interface has several peers, the WireGuardPeer of this name is meant.
@@ -99,22 +99,64 @@ remote:
 ";
 
     fn compile(self, resource: &Resource<'_>, draft: &mut Draft, sink: &mut Sink<'_>) {
-        if self.path_mtu.is_some_and(|mtu| mtu.force_fragment) {
+        self.check_fragmentation(resource, sink);
+        self.check_names(resource, sink);
+        let Some(device) = draft.device(&self.underlay.interface) else {
+            draft.broken.insert(resource.id.clone());
+            return;
+        };
+        let wireguard = draft.is_wireguard(&device);
+        let remote = self.remote.unwrap_or_default();
+        let remote_address = remote.address.map(|address| address.0.0);
+        let is_tunnel = self.underlay.underlay == UnderlayType::Wireguard;
+        if !is_tunnel {
+            check_route(resource, &device, wireguard, remote_address, sink);
+        } else if !wireguard {
+            undeclared_tunnel(resource, &device, sink);
+        }
+        let source = self.underlay.address.map(|address| address.0.0);
+        if wireguard {
+            join_overlay(resource, &device, source, remote_address, draft);
+        }
+        let own_name = resource.id.name.clone();
+        let peer_names = remote
+            .node_id
+            .map(|name| name.0.0)
+            .into_iter()
+            .chain([own_name]);
+        let path = Path {
+            id: resource.id.clone(),
+            mark: resource.mark,
+            role: self.role,
+            node: self.node_id.map(|name| name.0.0),
+            device,
+            is_tunnel,
+            gateway: remote_address.filter(|_| !is_tunnel),
+            source,
+            peer_names: peer_names.collect(),
+            remote_address,
+        };
+        draft.paths.insert(resource.id.name.clone(), path);
+    }
+}
+
+impl OverlayPeer {
+    fn check_fragmentation(&self, resource: &Resource<'_>, sink: &mut Sink<'_>) {
+        if self.path_mtu.as_ref().is_some_and(|mtu| mtu.force_fragment) {
             let message = "`spec.pathMTU.forceFragmentIPv4: true` is not available in this version of routerd";
             let found = Diagnostic::error("not-available", message)
                 .hint("remove it: senders are told the path MTU by ICMP, and TCP is clamped");
             resource.report(sink, "pathMTU.forceFragmentIPv4", found);
         }
-        let remote_node = self
+    }
+
+    /// This node is not its own peer.
+    fn check_names(&self, resource: &Resource<'_>, sink: &mut Sink<'_>) {
+        let remote = self
             .remote
             .as_ref()
             .and_then(|remote| remote.node_id.as_ref());
-        let remote_address = self
-            .remote
-            .as_ref()
-            .and_then(|remote| remote.address.as_ref());
-        let remote_address = remote_address.map(|address| address.0.0);
-        if let (Some(own), Some(remote)) = (&self.node_id, remote_node)
+        if let (Some(own), Some(remote)) = (&self.node_id, remote)
             && own == remote
         {
             let message = format!("`{}` is both this node and the remote one", own.0.0);
@@ -122,60 +164,34 @@ remote:
                 .hint("`nodeID` names this node, `remote.nodeID` the other one");
             resource.report(sink, "remote.nodeID", found);
         }
-        let Some(device) = draft.device(&self.underlay.interface) else {
-            draft.broken.insert(resource.id.clone());
-            return;
-        };
-        let declared = draft.declared(&self.underlay.interface);
-        let wireguard = declared.is_some_and(|device| device.wireguard);
-        let source = self.underlay.address.map(|address| address.0.0);
-        let gateway = match self.underlay.underlay {
-            UnderlayType::Wireguard => {
-                if !wireguard {
-                    undeclared_tunnel(resource, &device, sink);
-                }
-                None
-            }
-            UnderlayType::Route => {
-                check_route(resource, &device, wireguard, remote_address, sink);
-                remote_address
-            }
-        };
-        if let Some(source) = source.filter(|_| wireguard) {
-            let held = |own: &OwnAddress| own.net.addr() == source;
-            if !draft.addresses_of(&device).iter().any(held) {
-                let net = Ipv4Net::from(source).into();
-                draft.add_address(resource, "underlay.address", &device, net, false);
-                draft.hold_address(resource, &device, net);
-            }
+    }
+}
+
+/// Gives the tunnel this node's overlay address, unless it has it, and lets the other one's through.
+fn join_overlay(
+    resource: &Resource<'_>,
+    device: &IfName,
+    source: Option<Ipv4Addr>,
+    remote: Option<Ipv4Addr>,
+    draft: &mut Draft,
+) {
+    if let Some(source) = source {
+        let held = |own: &OwnAddress| own.net.addr() == source;
+        if !draft.addresses_of(device).iter().any(held) {
+            let net = Ipv4Net::from(source).into();
+            draft.add_address(resource, "underlay.address", device, net, false);
+            draft.hold_address(resource, device, net);
         }
-        if let Some(remote) = remote_address.filter(|_| wireguard) {
-            draft.deliveries.push(Delivery {
-                owner: resource.id.clone(),
-                mark: resource.at("remote.address"),
-                device: device.clone(),
-                destination: remote.into(),
-                path: Some(resource.id.name.clone()),
-                gateway: None,
-            });
-        }
-        let names = remote_node.map(|name| name.0.0.clone());
-        let path = Path {
-            id: resource.id.clone(),
-            mark: resource.mark,
-            role: self.role,
-            node: self.node_id.map(|name| name.0.0),
-            is_tunnel: self.underlay.underlay == UnderlayType::Wireguard,
-            device,
-            gateway,
-            source,
-            peer_names: names
-                .into_iter()
-                .chain([resource.id.name.clone()])
-                .collect(),
-            remote_address,
-        };
-        draft.paths.insert(resource.id.name.clone(), path);
+    }
+    if let Some(remote) = remote {
+        draft.deliveries.push(Delivery {
+            owner: resource.id.clone(),
+            mark: resource.at("remote.address"),
+            device: device.clone(),
+            destination: remote.into(),
+            path: Some(resource.id.name.clone()),
+            gateway: None,
+        });
     }
 }
 
