@@ -88,13 +88,16 @@ impl Client {
             .header("content-type", "application/json")
             .body(Full::new(body))
             .map_err(protocol(path))?;
-        let response = sender.send_request(request).await.map_err(protocol(path))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|_| unheard(path))?;
         let status = response.status();
         let body = response
             .into_body()
             .collect()
             .await
-            .map_err(protocol(path))?;
+            .map_err(|_| unheard(path))?;
         Ok((status, body.to_bytes()))
     }
 
@@ -106,6 +109,7 @@ impl Client {
     }
 }
 
+/// The connection ended too early: the daemon ended, since nothing else closes it.
 fn unheard(request: &str) -> Failure {
     Failure::Protocol {
         request: request.to_owned(),

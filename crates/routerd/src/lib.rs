@@ -12,6 +12,8 @@ mod instance;
 mod serve;
 mod store;
 mod systemd;
+#[cfg(test)]
+mod testing;
 mod view;
 
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use api::Diagnostic;
 use api::control::{ApplyReport, Config, Failure, PlanRequest};
+use axum::body::HttpBody;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::StatusCode;
@@ -63,7 +64,7 @@ impl Control {
             .route("/v1/doctor/{area}", get(doctor))
             .fallback(unknown)
             .method_not_allowed_fallback(unknown)
-            .layer(middleware::from_fn(in_time))
+            .layer(middleware::from_fn(in_bounds))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
             .with_state(self)
     }
@@ -269,7 +270,12 @@ async fn unknown(request: Request) -> Refusal {
     )
 }
 
-async fn in_time(request: Request, next: Next) -> Response {
+/// Refuses what says that it is too large, and what takes too long.
+async fn in_bounds(request: Request, next: Next) -> Response {
+    if request.body().size_hint().lower() > BODY_LIMIT as u64 {
+        return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large")
+            .into_response();
+    }
     match tokio::time::timeout(TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Refusal::new(

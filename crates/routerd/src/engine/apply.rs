@@ -51,7 +51,7 @@ pub(crate) enum ApplyError {
         /// Why it failed.
         cause: Trouble,
         /// What stands in the way of what was before.
-        then: Trouble,
+        then: Box<Trouble>,
     },
     /// It is in force already, and the host cannot be brought to it; the daemon goes on trying.
     #[error("generation {id} is in force already, but {cause}")]
@@ -223,7 +223,10 @@ impl Engine {
             Some(then) => {
                 self.state.last_error = Some(then.to_string());
                 self.publish();
-                ApplyError::Stuck { cause, then }
+                ApplyError::Stuck {
+                    cause,
+                    then: Box::new(then),
+                }
             }
         }
     }

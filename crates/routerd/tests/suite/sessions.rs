@@ -74,7 +74,7 @@ impl Session {
                 let content = content.join("\n") + "\n";
                 let placed = content.replace("/work/", &format!("{}/", self.place()));
                 std::fs::write(file, placed).expect("write");
-                let _ = write!(self.transcript, "{content}.\n");
+                let _ = writeln!(self.transcript, "{content}.");
                 continue;
             }
             let (code, said) = self.command(command);

@@ -3,7 +3,7 @@
 use api::control::Config;
 use routerd_core::config;
 
-use super::bench::{Bench, Daemon, onprem, onprem_changed};
+use crate::testing::{Bench, Daemon, onprem, onprem_changed};
 
 /// Begins an apply and dies at a step of it.
 fn die_in_apply(bench: &Bench, mut daemon: Daemon, config: &Config, step: usize) {

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::super::run::Reply;
 use super::super::{ApplyError, Candidate, Message, Outbox, channel, run};
-use super::bench::{Bench, onprem};
+use crate::testing::{Bench, onprem};
 use crate::view::lock;
 
 const DEADLINE: Duration = Duration::from_secs(10);

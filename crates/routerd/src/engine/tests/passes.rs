@@ -5,7 +5,7 @@ use routerd_core::fake::FakeKernel;
 use rusqlite::Connection;
 
 use super::super::{ApplyError, Outcome};
-use super::bench::{Bench, cloud, ifname, onprem, onprem_changed};
+use crate::testing::{Bench, cloud, ifname, onprem, onprem_changed};
 use crate::view::lock;
 
 fn drop_routes_of_ours(kernel: &mut FakeKernel) {

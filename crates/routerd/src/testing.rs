@@ -14,21 +14,24 @@ use routerd_core::observed::{ArpConflict, Observed, Query, Route};
 use routerd_core::plan::Step;
 use tempfile::TempDir;
 
-use super::super::{ApplyError, Candidate, Captures, Engine, Outcome};
+use crate::engine::{ApplyError, Candidate, Captures, Engine, Outcome};
 use crate::store::Store;
 use crate::view::{View, lock};
 
-const ONPREM: &str = include_str!("../../../../../examples/two-site-onprem.yaml");
-const CLOUD: &str = include_str!("../../../../../examples/two-site-cloud.yaml");
+const ONPREM: &str = include_str!("../../../examples/two-site-onprem.yaml");
+const CLOUD: &str = include_str!("../../../examples/two-site-cloud.yaml");
+
+/// What another writer does.
+type Meddling = fn(&mut FakeKernel);
 
 /// The host, shared by everybody who looks at it or plays somebody else on it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Host {
-    pub(super) kernel: Arc<Mutex<FakeKernel>>,
+pub(crate) struct Host {
+    pub(crate) kernel: Arc<Mutex<FakeKernel>>,
     /// What happens after every call of `apply`; plays another writer.
-    pub(super) after: Arc<Mutex<Option<fn(&mut FakeKernel)>>>,
+    pub(crate) after: Arc<Mutex<Option<Meddling>>>,
     /// How often it was looked at.
-    pub(super) looks: Arc<Mutex<usize>>,
+    pub(crate) looks: Arc<Mutex<usize>>,
 }
 
 impl Kernel for Host {
@@ -49,7 +52,7 @@ impl Kernel for Host {
 
 /// Remembers what it was told.
 #[derive(Debug, Default)]
-pub(super) struct Told(pub(super) BTreeMap<IfName, BTreeMap<MobileAddress, bool>>);
+pub(crate) struct Told(pub(crate) BTreeMap<IfName, BTreeMap<MobileAddress, bool>>);
 
 impl Captures for Told {
     fn update(&mut self, wanted: &BTreeMap<IfName, BTreeMap<MobileAddress, bool>>) {
@@ -62,21 +65,21 @@ impl Captures for Told {
 }
 
 /// A node that survives its daemons.
-pub(super) struct Bench {
-    pub(super) folder: TempDir,
-    pub(super) host: Host,
-    pub(super) told: Arc<Mutex<Told>>,
+pub(crate) struct Bench {
+    pub(crate) folder: TempDir,
+    pub(crate) host: Host,
+    pub(crate) told: Arc<Mutex<Told>>,
 }
 
 /// A daemon of a node.
-pub(super) struct Daemon {
-    pub(super) engine: Engine,
-    pub(super) view: Arc<View>,
+pub(crate) struct Daemon {
+    pub(crate) engine: Engine,
+    pub(crate) view: Arc<View>,
 }
 
 impl Bench {
     /// The on-prem router of the example, with a LAN and an uplink.
-    pub(super) fn onprem() -> Self {
+    pub(crate) fn onprem() -> Self {
         let mut kernel = FakeKernel::new();
         link(&mut kernel, "ens21", "10.77.60.2/24");
         link(&mut kernel, "ens18", "203.0.113.2/24");
@@ -85,7 +88,7 @@ impl Bench {
     }
 
     /// The cloud router of the example, with one NIC.
-    pub(super) fn cloud() -> Self {
+    pub(crate) fn cloud() -> Self {
         let mut kernel = FakeKernel::new();
         link(&mut kernel, "eth0", "10.77.60.4/24");
         default_route(&mut kernel, "eth0", "10.77.60.1");
@@ -102,12 +105,12 @@ impl Bench {
         }
     }
 
-    pub(super) fn database(&self) -> PathBuf {
+    pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("routerd.db")
     }
 
     /// A daemon that has not booted yet.
-    pub(super) fn start(&self) -> Daemon {
+    pub(crate) fn start(&self) -> Daemon {
         let host = self.host.clone();
         let open = move || Ok(Box::new(host.clone()) as Box<dyn Kernel + Send>);
         let told = Arc::clone(&self.told) as Arc<Mutex<dyn Captures>>;
@@ -129,7 +132,7 @@ impl Bench {
     }
 
     /// A daemon that has booted.
-    pub(super) fn boot(&self) -> Daemon {
+    pub(crate) fn boot(&self) -> Daemon {
         let mut daemon = self.start();
         let file = self.folder.path().join("router.yaml");
         daemon.engine.boot(&file).expect("boot");
@@ -137,7 +140,7 @@ impl Bench {
     }
 
     /// The machine restarts: what the kernel had is gone, key files stay.
-    pub(super) fn reboot(&self, fresh: &FakeKernel) {
+    pub(crate) fn reboot(&self, fresh: &FakeKernel) {
         let mut kernel = lock(&self.host.kernel);
         let keys = std::mem::take(&mut kernel.keys);
         *kernel = fresh.clone();
@@ -145,12 +148,12 @@ impl Bench {
     }
 
     /// Plays somebody else on the host.
-    pub(super) fn meddle<T>(&self, change: impl FnOnce(&mut FakeKernel) -> T) -> T {
+    pub(crate) fn meddle<T>(&self, change: impl FnOnce(&mut FakeKernel) -> T) -> T {
         change(&mut lock(&self.host.kernel))
     }
 
     /// All that is on the host; routes in order of their keys.
-    pub(super) fn seen(&self) -> Observed {
+    pub(crate) fn seen(&self) -> Observed {
         let mut seen = self.meddle(|kernel| kernel.host.clone());
         seen.routes.sort();
         seen
@@ -158,36 +161,36 @@ impl Bench {
 }
 
 impl Daemon {
-    pub(super) fn apply(&mut self, config: &Config) -> Result<ApplyReport, ApplyError> {
+    pub(crate) fn apply(&mut self, config: &Config) -> Result<ApplyReport, ApplyError> {
         let candidate = Candidate::compile(config.clone()).expect("valid");
         self.engine.apply(candidate)
     }
 
-    pub(super) fn repair(&mut self) -> Outcome {
+    pub(crate) fn repair(&mut self) -> Outcome {
         self.engine.repair("test")
     }
 
-    pub(super) fn generation(&self) -> Option<u64> {
+    pub(crate) fn generation(&self) -> Option<u64> {
         self.view.status().expect("status").generation
     }
 
     /// What a client would see as still to do.
-    pub(super) fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         let report = self.view.plan(None).expect("plan");
         report.plan.steps.len()
     }
 }
 
-pub(super) fn onprem() -> Config {
+pub(crate) fn onprem() -> Config {
     config(ONPREM)
 }
 
-pub(super) fn cloud() -> Config {
+pub(crate) fn cloud() -> Config {
     config(CLOUD)
 }
 
 /// The on-prem example with another tunnel address, MTU and a route more.
-pub(super) fn onprem_changed() -> Config {
+pub(crate) fn onprem_changed() -> Config {
     let mut text = ONPREM.replace("10.255.60.2/32", "10.255.60.3/32");
     text = text.replace("listenPort: 51820", "listenPort: 51821\n        mtu: 1380");
     text.push_str(
@@ -213,7 +216,7 @@ fn config(text: &str) -> Config {
     Config { files: vec![file] }
 }
 
-pub(super) fn ifname(name: &str) -> IfName {
+pub(crate) fn ifname(name: &str) -> IfName {
     name.parse().expect("interface name")
 }
 
