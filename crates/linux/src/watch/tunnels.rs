@@ -13,7 +13,8 @@ use crate::wireguard::Drivers;
 
 /// A descriptor for each process, readable when it ends.
 ///
-/// A process that starts is heard of by its link: routerd marks the link after the process is ready.
+/// A process that starts is heard of by its link: routerd marks the link after the process is ready, and then brings it
+/// up if it is not. The kernel announces either, the former on a link that is up.
 pub(super) struct Tunnels {
     wireguard: Drivers,
     socket: Socket,

@@ -7,7 +7,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
@@ -16,7 +15,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use linux::arp::Responder;
-use nix::sched::{CloneFlags, setns};
+use linux::namespace::Namespaces;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
 };
@@ -70,18 +69,16 @@ impl Station {
 
     /// Starts to listen on all that the station hears and says.
     fn listen(&self) -> Sniffer {
-        let namespace = File::open(format!("/proc/{}/ns/net", self.0.id())).expect("namespace");
-        let (ready, is_ready) = channel();
+        let namespaces = Namespaces::of_process(self.0.id()).expect("namespaces");
         let (frame, received) = channel();
         // tcpdump would want to become another user, which not every user namespace has.
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let all = SockProtocol::EthAll;
+        let open = || socket(AddressFamily::Packet, SockType::Raw, flags, all);
+        let socket = namespaces.in_network(open).expect("enter").expect("socket");
         std::thread::spawn(move || {
-            setns(namespace, CloneFlags::CLONE_NEWNET).expect("enter the station");
-            let flags = SockFlag::SOCK_CLOEXEC;
-            let all = SockProtocol::EthAll;
-            let socket = socket(AddressFamily::Packet, SockType::Raw, flags, all).expect("socket");
             let timeout = TimeVal::milliseconds(100);
             setsockopt(&socket, sockopt::ReceiveTimeout, &timeout).expect("timeout");
-            ready.send(()).expect("the test waits");
             let mut bytes = [0; 2048];
             loop {
                 let length = recv(socket.as_raw_fd(), &mut bytes, MsgFlags::empty()).unwrap_or(0);
@@ -94,7 +91,6 @@ impl Station {
                 }
             }
         });
-        is_ready.recv().expect("listening");
         Sniffer(received)
     }
 }

@@ -1,20 +1,24 @@
 //! Every change that matters wakes, and soon.
 
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use linux::watch::{Wake, watch};
 use linux::wireguard::Drivers;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use routerd_core::observed::Driver;
 
 use crate::namespace::{fresh, run};
+use crate::wireguard::program;
 
 /// What the product promises; typical times are far below.
 const LIMIT: Duration = Duration::from_millis(200);
 
-fn start() -> Receiver<Wake> {
+fn start(drivers: Drivers) -> Receiver<Wake> {
     let (wake, woken) = channel();
-    let directory = std::env::temp_dir().join("routerd-no-tunnels-here");
-    let drivers = Drivers::new("routerd").with_socket_dir(directory);
     watch(drivers, move |why| {
         // The thread lives as long as the process, the receiver only as long as the test.
         let _ = wake.send(why);
@@ -42,7 +46,7 @@ fn time_to(wanted: Wake, woken: &Receiver<Wake>, command: &str) -> Duration {
 #[test]
 fn changes_wake_in_time() {
     fresh(|| {
-        let woken = start();
+        let woken = start(Drivers::new("routerd"));
         let cases = [
             (
                 Wake::Link,
@@ -89,7 +93,7 @@ fn changes_wake_in_time() {
 #[test]
 fn the_host_firewall_of_others_wakes_nobody() {
     fresh(|| {
-        let woken = start();
+        let woken = start(Drivers::new("routerd"));
         run(
             "nft add table inet theirs; nft add set inet theirs s '{ type ipv4_addr; }'; \
              nft add element inet theirs s '{ 10.0.0.1 }'; nft delete table inet theirs",
@@ -115,7 +119,7 @@ fn what_was_lost_is_said() {
         .expect("watch");
         run(
             "ip link add lan type veth peer name far; ip link set lan up; \
-             seq 1 20000 | awk '{ printf \"route add 10.%d.%d.%d dev lan\\n\", \
+             seq 1 8000 | awk '{ printf \"route add 10.%d.%d.%d dev lan\\n\", \
              $1/65536, $1/256%256, $1%256 }' | ip -batch -",
         );
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -126,4 +130,37 @@ fn what_was_lost_is_said() {
         }
         panic!("no word of the loss");
     });
+}
+
+#[test]
+fn the_end_of_a_tunnel_process_wakes() {
+    fresh(|| {
+        let sockets = tempfile::tempdir().expect("directory");
+        let drivers = Drivers::new(program()).with_socket_dir(sockets.path());
+        let tunnel = "wg0".parse().expect("interface name");
+        let start_tunnel = || {
+            let created = drivers.create(&tunnel, Driver::UserSpace);
+            created.expect("create");
+        };
+        start_tunnel();
+        run("ip link set wg0 up");
+        // One that was there before, and one that comes later.
+        let woken = start(drivers.clone());
+        for table in [101, 102] {
+            // When this is heard, so is the link.
+            let rule = format!("ip rule add from 10.0.0.9 table {table}");
+            time_to(Wake::Route, &woken, &rule);
+            let kill = format!("kill -9 {}", process(&sockets.path().join("wg0.sock")));
+            println!("{:?}", time_to(Wake::Tunnel, &woken, &kill));
+            start_tunnel();
+        }
+        drivers.delete(&tunnel).expect("delete");
+    });
+}
+
+/// The process that listens there.
+fn process(socket: &Path) -> i32 {
+    let stream = UnixStream::connect(socket).expect("connect");
+    let credentials = getsockopt(&stream, PeerCredentials).expect("credentials");
+    credentials.pid()
 }

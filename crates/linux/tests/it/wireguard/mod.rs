@@ -16,6 +16,8 @@ mod site;
 use linux::wireguard::kernel_driver_available;
 use routerd_core::observed::Driver;
 
+pub use site::program;
+
 /// The drivers that this kernel has. Where the kernel's is expected, it is an error not to have it.
 fn drivers() -> Vec<Driver> {
     let mut drivers = vec![Driver::UserSpace];
