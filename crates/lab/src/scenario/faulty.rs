@@ -76,12 +76,12 @@ const FAULTS: &[Fault] = &[
         "ip neigh del proxy 10.77.60.7 dev ens21",
         "proxy-neighbour",
     ),
-    harmless(kept(
+    kept(
         "mss-rule-gone",
         Site::Onprem,
         "nft delete table inet routerd_mss",
         "mss-clamp",
-    )),
+    ),
     kept(
         "forwarding-off",
         Site::Cloud,
@@ -124,12 +124,13 @@ const FAULTS: &[Fault] = &[
         "iptables -D FORWARD -j REJECT",
         "firewall-forward",
     ),
-    foreign(
-        "overlay-port-dropped",
-        "nft 'table inet site { chain in { type filter hook input priority 0; udp dport 51820 drop; }; }'",
+    harmless(foreign(
+        "overlay-port-closed",
+        "nft 'table inet site { chain in { type filter hook input priority 0; \
+         ct state established,related accept; udp dport 51820 drop; }; }'",
         "nft delete table inet site",
         "firewall-overlay",
-    ),
+    )),
     foreign(
         "stale-table-drops",
         "nft 'table inet routerd_filter { chain f { type filter hook forward priority 0; policy drop; }; }'",
@@ -142,12 +143,15 @@ const FAULTS: &[Fault] = &[
         "nft delete table inet routerd_filter",
         "stale-table",
     )),
-    foreign(
-        "better-route-elsewhere",
-        "ip route add 10.77.60.9/32 via 10.77.60.1 dev eth0 metric 5",
-        "ip route del 10.77.60.9/32 via 10.77.60.1 dev eth0 metric 5",
-        "route-choice",
-    ),
+    Fault {
+        site: Site::Onprem,
+        ..foreign(
+            "better-route-elsewhere",
+            "ip route add 10.77.60.7/32 via 10.77.60.1 dev ens21 metric 5",
+            "ip route del 10.77.60.7/32 via 10.77.60.1 dev ens21 metric 5",
+            "route-choice",
+        )
+    },
 ];
 
 pub(super) fn run(trial: &mut Trial<'_>) -> Result<()> {
