@@ -70,8 +70,11 @@ fn report_no_peer(draft: &Draft, device: &IfName, first: &Delivery, sink: &mut S
 struct Tunnel<'d> {
     peers: &'d [Peer],
     paths: &'d BTreeMap<String, Path>,
+    by_name: BTreeMap<&'d str, usize>,
     /// Hand-written IPv4 prefixes and the peer that the kernel gives them to.
     written: BTreeMap<Ipv4Net, usize>,
+    /// The same with every peer that lists them.
+    listed: BTreeSet<(usize, Ipv4Net)>,
     /// The prefix lengths that occur, longest last.
     lengths: BTreeSet<u8>,
     /// The peer that each OverlayPeer means, once found or reported as missing.
@@ -84,30 +87,42 @@ struct Tunnel<'d> {
 impl<'d> Tunnel<'d> {
     fn new(peers: &'d [Peer], paths: &'d BTreeMap<String, Path>) -> Self {
         let mut written = BTreeMap::new();
+        let mut listed = BTreeSet::new();
         for (index, peer) in peers.iter().enumerate() {
             for (net, _) in &peer.allowed_ips {
                 if let IpNet::V4(net) = net {
                     written.entry(*net).or_insert(index);
+                    listed.insert((index, *net));
                 }
             }
         }
+        let names = peers.iter().enumerate();
         Self {
             peers,
             paths,
+            by_name: names
+                .map(|(index, peer)| (peer.id.name.as_str(), index))
+                .collect(),
             lengths: written.keys().map(Ipv4Net::prefix_len).collect(),
             written,
+            listed,
             chosen: BTreeMap::new(),
             additions: Vec::new(),
             uncovered: BTreeMap::new(),
         }
     }
 
+    /// The hand-written prefixes that may hold all of `net`, longest first.
+    fn around(&self, net: Ipv4Net) -> impl Iterator<Item = Ipv4Net> {
+        let lengths = self.lengths.range(..=net.prefix_len()).rev();
+        let nets = lengths.filter_map(move |&length| Ipv4Net::new(net.addr(), length).ok());
+        nets.map(|net| net.trunc())
+    }
+
     /// The peer whose hand-written list holds all of a prefix, by longest match.
     fn holder(&self, net: Ipv4Net) -> Option<usize> {
-        let lengths = self.lengths.range(..=net.prefix_len()).rev();
-        lengths
-            .filter_map(|&length| Ipv4Net::new(net.addr(), length).ok())
-            .find_map(|net| self.written.get(&net.trunc()).copied())
+        self.around(net)
+            .find_map(|net| self.written.get(&net).copied())
     }
 
     fn holder_of(&self, address: Ipv4Addr) -> Option<usize> {
@@ -135,8 +150,8 @@ impl<'d> Tunnel<'d> {
         if let Some(chosen) = self.chosen.get(&path.id.name) {
             return *chosen;
         }
-        let named = |name: &String| self.peers.iter().position(|peer| peer.id.name == *name);
-        let by_name = path.peer_names.iter().find_map(named);
+        let mut names = path.peer_names.iter();
+        let by_name = names.find_map(|name| self.by_name.get(name.as_str()).copied());
         let chosen = by_name.or_else(|| self.holder_of(path.remote_address?));
         self.chosen.insert(path.id.name.clone(), chosen);
         chosen
@@ -185,9 +200,10 @@ impl<'d> Tunnel<'d> {
             return;
         }
         self.additions.push((peer, net));
-        let peer_list = &self.peers[peer].allowed_ips;
-        let holds = |(written, _): &(IpNet, _)| written.contains(&IpNet::V4(net));
-        if !peer_list.is_empty() && !peer_list.iter().any(holds) {
+        let covered = self
+            .around(net)
+            .any(|net| self.listed.contains(&(peer, net)));
+        if !covered && !self.peers[peer].allowed_ips.is_empty() {
             self.uncovered.entry(peer).or_default().push(delivery);
         }
     }
