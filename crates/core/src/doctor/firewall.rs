@@ -4,7 +4,7 @@ use ipnet::Ipv4Net;
 
 use crate::observed::{FirewallChain, FirewallRule, Verdict};
 
-/// The first packet of a connection; what is absent can be anything.
+/// A packet of a connection; what is absent can be anything.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Flow<'a> {
     pub(super) iif: Option<&'a str>,
@@ -13,6 +13,8 @@ pub(super) struct Flow<'a> {
     pub(super) destination: Option<Ipv4Net>,
     /// Present: a UDP packet to this port. Absent: any protocol.
     pub(super) udp_dport: Option<u16>,
+    /// Not the first packet, but an answer.
+    pub(super) established: bool,
 }
 
 /// What ends the way of a flow.
@@ -76,13 +78,18 @@ pub(super) fn translation<'a>(
 
 fn fit(rule: &FirewallRule, flow: &Flow<'_>) -> Fit {
     let states = &rule.ct_states;
+    let state = if flow.established {
+        "established"
+    } else {
+        "new"
+    };
     let parts = [
         name_fit(rule.iifname.as_deref(), flow.iif),
         name_fit(rule.oifname.as_deref(), flow.oif),
         net_fit(rule.source, flow.source),
         net_fit(rule.destination, flow.destination),
         protocol_fit(rule, flow),
-        sure(states.is_empty() || states.iter().any(|state| state == "new")),
+        sure(states.is_empty() || states.iter().any(|given| given == state)),
         if rule.other_matches {
             Fit::Maybe
         } else {

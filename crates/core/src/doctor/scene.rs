@@ -130,14 +130,14 @@ impl Path<'_> {
                 oif: tunnel,
                 source: domain,
                 destination: host,
-                udp_dport: None,
+                ..Flow::default()
             };
             let back = Flow {
                 iif: tunnel,
                 oif: capture,
                 source: host,
                 destination: domain,
-                udp_dport: None,
+                ..Flow::default()
             };
             [(Self::OUT, out), (Self::BACK, back)]
         })

@@ -200,16 +200,16 @@ fn proxy_neighbour_gone() {
         |node, _| node.kernel.host.proxy_neighbours.clear(),
         &[
             "fail proxy-neighbour RemoteAddressClaim/claim-10-77-60-7: nobody answers ARP for 10.77.60.7 on \
-           ens21: no proxy neighbour\n     fix: ip neighbour add proxy 10.77.60.7 dev ens21",
+           ens21: no proxy neighbour\n     fix: ip neighbour add proxy 10.77.60.7 dev ens21 protocol 82",
         ],
     );
 }
 
 #[test]
 fn mss_table_gone_or_altered() {
-    let expected = |state: &str| {
+    let expected = |level: &str, state: &str| {
         format!(
-            "fail mss-clamp wg-hybrid: table inet routerd_mss {state}: TCP may hang where ping works\n     \
+            "{level} mss-clamp wg-hybrid: table inet routerd_mss {state}: TCP may hang where ping works\n     \
              fix: systemctl restart routerd"
         )
     };
@@ -219,12 +219,47 @@ fn mss_table_gone_or_altered() {
             node.kernel.host.mss = None;
             node.kernel.host.tables.clear();
         },
-        &[&expected("is missing")],
+        &[&expected("warn", "is missing")],
     );
     fault(
         site_cloud(),
         |node, _| node.kernel.host.mss = None,
-        &[&expected("was altered")],
+        &[&expected("warn", "was altered")],
+    );
+}
+
+#[test]
+fn mss_table_gone_where_the_underlay_carries_less() {
+    let (mut node, mut effective) = site_cloud();
+    let tunnel = effective
+        .wireguard
+        .get_mut(&name("wg-hybrid"))
+        .expect("tunnel");
+    tunnel.mtu = Some(1420);
+    let far = "192.0.2.9".parse().expect("address");
+    node.kernel.path_mtu.insert(far, 1300);
+    node.settle(&effective);
+    node.kernel.host.mss = None;
+    let faults = faults(&examine(&mut node, &effective, Some("hybrid")));
+    assert!(
+        faults[0].starts_with("fail mss-clamp wg-hybrid: "),
+        "{faults:#?}"
+    );
+}
+
+#[test]
+fn peer_missing_on_the_device() {
+    let key = peer_key(7);
+    fault(
+        site_cloud(),
+        |node, _| {
+            let device = node.kernel.host.wireguard.get_mut(&name("wg-hybrid"));
+            device.expect("device").peers.clear();
+        },
+        &[&format!(
+            "fail peer-handshake WireGuardPeer/other-site: peer {key} is missing on wg-hybrid\n     \
+             fix: systemctl restart routerd"
+        )],
     );
 }
 
@@ -709,24 +744,27 @@ fn the_overlay_port_is_closed() {
     };
     fault(
         site_cloud(),
-        |node, _| {
-            fence(node, closed());
-            peer_of(node).handshake_age = None;
-        },
+        |node, _| fence(node, closed()),
         &[
             "fail firewall-overlay WireGuardInterface/wg-hybrid: UDP port 51820 is closed by ip filter INPUT: \
            counter reject with icmp type host-prohibited # handle 9\n     \
            fix: iptables -I INPUT 1 -p udp --dport 51820 -j ACCEPT",
         ],
     );
+    let mut answers_pass = closed();
+    let established = FirewallRule {
+        ct_states: vec!["established".to_owned()],
+        ..rule(Verdict::Accept, "ct state established accept")
+    };
+    answers_pass.rules.insert(0, established);
     let (mut node, effective) = site_cloud();
-    fence(&mut node, closed());
+    fence(&mut node, answers_pass);
     let report = examine(&mut node, &effective, Some("hybrid"));
-    assert_eq!(
-        report.summary.warn, 1,
-        "a session that this side opened lives"
-    );
-    assert_eq!(report.summary.fail, 0);
+    let summary = report.summary.to_string();
+    assert_eq!(summary, "overall=pass warn=1 fail=0 skip=1");
+    peer_of(&mut node).handshake_age = None;
+    let report = examine(&mut node, &effective, Some("hybrid"));
+    assert!(faults(&report)[0].starts_with("fail firewall-overlay"));
 }
 
 #[test]

@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(held, made);
 
         node.kernel.host.proxy_neighbours.clear();
-        let proxy = "ip neighbour add proxy 10.77.60.7 dev ens21";
+        let proxy = "ip neighbour add proxy 10.77.60.7 dev ens21 protocol 82";
         assert!(made.iter().any(|text| text == proxy));
         assert!(!texts(&mut node).iter().any(|text| text == proxy));
     }

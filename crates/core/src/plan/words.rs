@@ -83,7 +83,10 @@ impl fmt::Display for Action {
             Self::ReplaceRoute(route) => write_route(f, "replace", route),
             Self::RemoveRoute(route) => write_route(f, "delete", route),
             Self::AddProxyNeighbour { ifname, address } => {
-                write!(f, "ip neighbour add proxy {address} dev {ifname}")
+                write!(
+                    f,
+                    "ip neighbour add proxy {address} dev {ifname} protocol {OWNER_PROTOCOL}"
+                )
             }
             Self::RemoveProxyNeighbour { ifname, address } => {
                 write!(f, "ip neighbour delete proxy {address} dev {ifname}")

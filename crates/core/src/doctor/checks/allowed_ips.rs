@@ -43,6 +43,9 @@ fn check_tunnel(
         let destination = key.destination;
         match covering(&allowed, destination) {
             Some(peer) => tally.pass(&route.owner, format!("{destination} goes to peer {peer}")),
+            // A peer that is missing altogether is named above.
+            None if intended(intent, destination)
+                .is_some_and(|key| !device.peers.contains_key(&key)) => {}
             None => {
                 let detail = format!("no peer of {tunnel} may use {destination}");
                 let remedy = remedy(tunnel, intent, destination);
@@ -73,11 +76,18 @@ fn covering(allowed: &BTreeMap<Ipv4Net, PublicKey>, destination: Ipv4Net) -> Opt
     prefixes.next().copied()
 }
 
-/// The whole list of the peer that should have it: older versions of `wg` know no other form.
-fn remedy(tunnel: &IfName, intent: &WireGuardIntent, destination: Ipv4Net) -> String {
+/// The peer that a destination is meant to go to.
+fn intended(intent: &WireGuardIntent, destination: Ipv4Net) -> Option<PublicKey> {
     let holds = |net: &IpNet| net.contains(&IpNet::V4(destination));
     let mut peers = intent.peers.iter();
     let peer = peers.find(|(_, peer)| peer.allowed_ips.iter().any(holds));
+    peer.map(|(key, _)| *key)
+}
+
+/// The whole list of the peer that should have it: older versions of `wg` know no other form.
+fn remedy(tunnel: &IfName, intent: &WireGuardIntent, destination: Ipv4Net) -> String {
+    let key = intended(intent, destination);
+    let peer = key.and_then(|key| Some((key, intent.peers.get(&key)?)));
     let Some((key, peer)) = peer.filter(|(_, peer)| peer.allowed_ips.len() <= 32) else {
         return RESTART.to_owned();
     };

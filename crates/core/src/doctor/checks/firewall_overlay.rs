@@ -7,7 +7,7 @@ use crate::doctor::findings::{Entry, Findings, Thing};
 use crate::doctor::firewall::{Block, Flow, judge};
 use crate::doctor::scene::Scene;
 use crate::effective::WireGuardIntent;
-use crate::observed::{Firewall, Hook, WireGuardDevice};
+use crate::observed::{Firewall, FirewallChain, Hook, WireGuardDevice};
 use crate::status::is_alive;
 
 pub(super) const CHECK: Entry = hybrid("firewall-overlay", check);
@@ -33,7 +33,7 @@ fn check_tunnel(
     findings: &mut Findings,
 ) {
     let port = device.listen_port;
-    let Some(block) = block(intent, port, firewall, scene) else {
+    let Some(block) = block(intent, port, false, firewall, scene) else {
         let detail = format!("UDP port {port} is not closed");
         return findings.pass(&intent.owner, detail);
     };
@@ -41,10 +41,12 @@ fn check_tunnel(
         &format!("-p udp --dport {port}"),
         &format!("udp dport {port}"),
     );
-    // A session that this side opened may live behind a closed port; one that the peer has to open cannot.
-    let lost = device.peers.values().any(|peer| !is_alive(peer));
     let detail = format!("UDP port {port} is closed by {}", block.words());
-    if lost && block.certain {
+    // A session that this side opened may live behind a closed port, if answers come in. One that the peer has
+    // to open cannot.
+    let answers = self::block(intent, port, true, firewall, scene);
+    let lost = device.peers.values().any(|peer| !is_alive(peer));
+    if block.certain && (lost || answers.is_some_and(|block| block.certain)) {
         findings.fail(&intent.owner, detail, accept);
         findings.breaks(Thing::Sessions(tunnel.clone()));
     } else {
@@ -53,10 +55,11 @@ fn check_tunnel(
     }
 }
 
-/// What keeps out packets that peers send first, on any interface that leads to one.
+/// What keeps out packets of peers, their first ones or answers, on any interface that leads to one.
 fn block<'a>(
     intent: &WireGuardIntent,
     port: u16,
+    established: bool,
     firewall: &'a Firewall,
     scene: &Scene<'_>,
 ) -> Option<Block<'a>> {
@@ -67,15 +70,13 @@ fn block<'a>(
     if devices.is_empty() {
         devices.push(None);
     }
-    let chains = firewall
-        .chains
-        .iter()
-        .filter(|chain| chain.hook == Hook::Input);
-    let mut blocks = chains.flat_map(|chain| {
+    let hook = |chain: &&FirewallChain| chain.hook == Hook::Input;
+    let mut blocks = firewall.chains.iter().filter(hook).flat_map(|chain| {
         devices.iter().filter_map(move |iif| {
             let flow = Flow {
                 iif: *iif,
                 udp_dport: Some(port),
+                established,
                 ..Flow::default()
             };
             judge(chain, &flow)

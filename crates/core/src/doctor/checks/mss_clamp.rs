@@ -23,7 +23,11 @@ fn check(scene: &Scene<'_>, findings: &mut Findings) {
             covered.push(tunnel.to_string());
         }
         match fault(tunnel, scene) {
-            Some((detail, remedy)) => findings.fail(tunnel, detail, remedy),
+            // Where the tunnel takes more than its underlay carries nobody is told to send less.
+            Some((detail, remedy)) if is_too_wide(tunnel, scene) => {
+                findings.fail(tunnel, detail, remedy);
+            }
+            Some((detail, remedy)) => findings.warn(tunnel, detail, remedy),
             None => {
                 for path in covered {
                     findings.pass(&path, format!("{MSS_TABLE} covers {path}"));
@@ -31,6 +35,12 @@ fn check(scene: &Scene<'_>, findings: &mut Findings) {
             }
         }
     }
+}
+
+fn is_too_wide(tunnel: &IfName, scene: &Scene<'_>) -> bool {
+    let link = scene.host.link(tunnel);
+    let wanted = scene.desired.tunnels.get(tunnel);
+    matches!((link, wanted), (Some(link), Some(wanted)) if link.mtu > wanted.path_mtu)
 }
 
 fn fault(tunnel: &IfName, scene: &Scene<'_>) -> Option<(String, String)> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use api::IfName;
 
 use super::hybrid;
+use crate::OWNER_PROTOCOL;
 use crate::doctor::findings::{Entry, Findings, Tally, Thing};
 use crate::doctor::scene::Scene;
 use crate::effective::CaptureMethod;
@@ -28,7 +29,8 @@ fn check(scene: &Scene<'_>, findings: &mut Findings) {
         } else {
             let host = address.addr();
             let detail = format!("nobody answers ARP for {host} on {ifname}: no proxy neighbour");
-            let remedy = format!("ip neighbour add proxy {host} dev {ifname}");
+            let remedy =
+                format!("ip neighbour add proxy {host} dev {ifname} protocol {OWNER_PROTOCOL}");
             tally.fail(findings, &intent.owner, detail, remedy);
         }
     }

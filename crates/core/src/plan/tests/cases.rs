@@ -55,7 +55,7 @@ fn the_on_prem_site_answers_arp_last_and_stops_first() {
     let last = texts(&plan).pop();
     assert_eq!(
         last.as_deref(),
-        Some("ip neighbour add proxy 10.77.60.7 dev ens21")
+        Some("ip neighbour add proxy 10.77.60.7 dev ens21 protocol 82")
     );
 
     let away = node.apply(&Effective::default());
