@@ -125,10 +125,9 @@ fn kernel_interface(mention: &Mention, name: &str, names: &Names<'_>, sink: &mut
         unknown(mention, &mention.kinds, name, names, sink);
         return;
     }
-    let declared: Vec<&str> = names
+    let declared = names
         .of_kinds(&mention.kinds)
-        .chain(names.ifnames.keys().copied())
-        .collect();
+        .chain(names.ifnames.keys().copied());
     if let Some(near) = sink
         .suggest(name, declared)
         .filter(|near| !only_numbers_differ(near, name))
