@@ -1,14 +1,15 @@
 //! The process that keeps a node's namespaces and gives the node its own files.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{pause, sethostname};
+use nix::unistd::{dup2_stderr, pause, sethostname};
 
 use super::{NODES, directory};
 
@@ -48,6 +49,8 @@ pub fn hold(name: &str) -> Result<()> {
     own_sysfs()?;
     let mut stdout = io::stdout();
     writeln!(stdout, "ready").and_then(|()| stdout.flush())?;
+    // Whoever reads the lab's words through a pipe must see their end, and a node may outlive them.
+    dup2_stderr(File::options().write(true).open("/dev/null")?.as_fd())?;
     loop {
         pause();
     }
