@@ -25,7 +25,7 @@ mod vnet;
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -37,7 +37,7 @@ use device::Device;
 use handshake::Message;
 use server::Server;
 use tun::Tun;
-use udp::{Socket, Udp};
+use udp::Udp;
 
 /// What a process prints on standard output once its configuration socket stands.
 pub(crate) const READY: &str = "ready";
@@ -107,18 +107,12 @@ impl Shared {
         for socket in self.device.udp.listen(port)? {
             let device = Arc::clone(&self.device);
             let handshakes = self.handshakes.clone();
-            essential("inbound", move || receive(&device, &socket, &handshakes))?;
+            essential("inbound", move || {
+                inbound::run(&device, &socket, &handshakes)
+            })?;
         }
         Ok(())
     }
-}
-
-fn receive(
-    device: &Device,
-    socket: &Arc<Socket>,
-    handshakes: &SyncSender<Message>,
-) -> io::Result<()> {
-    inbound::run(device, socket, handshakes)
 }
 
 fn start(options: &Options) -> io::Result<(Arc<Shared>, Server)> {
@@ -172,20 +166,15 @@ fn announce<T>(started: &io::Result<T>) -> io::Result<()> {
     Ok(())
 }
 
-/// Works until the device is deleted.
+/// Works until the device is deleted, which shows as a descriptor in a bad state.
 fn carry(shared: &Arc<Shared>, server: Server) -> io::Result<()> {
-    let path = server.path().to_owned();
+    let place = server.place()?;
     {
         let shared = Arc::clone(shared);
         essential("uapi-accept", move || server.run(&shared))?;
     }
     let ended = outbound::run(&shared.device);
-    leave(&path, ended)
-}
-
-/// A deleted device shows as a descriptor in a bad state.
-fn leave(path: &Path, ended: io::Result<()>) -> io::Result<()> {
-    Server::remove(path);
+    place.clear();
     match ended {
         Err(error) if error.raw_os_error() != Some(libc::EBADFD) => Err(error),
         _ => Ok(()),

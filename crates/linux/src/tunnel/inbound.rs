@@ -49,8 +49,8 @@ pub(super) fn run(
                     std::iter::once(datagram).chain(std::iter::from_fn(|| datagrams.next_if(same)));
                 batch.open(receiver, run, &device.tun)?;
             }
-            joiner.flush(&device.tun)?;
         }
+        joiner.flush(&device.tun)?;
         outbox.flush(&device.udp);
     }
     Ok(())

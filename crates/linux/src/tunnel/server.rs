@@ -1,7 +1,7 @@
 //! The configuration socket: who may connect, one thread for each connection, bounded requests.
 
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const MAX_REQUEST: usize = 16 * 1024 * 1024;
 /// How long a connection may say nothing.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// The socket; it goes from the file system with this value.
+/// The socket.
 pub(super) struct Server {
     listener: UnixListener,
     path: PathBuf,
@@ -73,15 +73,34 @@ impl Server {
         Ok(())
     }
 
-    /// Takes the socket from the file system.
-    pub(super) fn remove(path: &Path) {
-        // Another process may have put its own there already, and then it is gone: that is all the same.
-        let _ = std::fs::remove_file(path);
+    /// What stands in the file system.
+    pub(super) fn place(&self) -> io::Result<Place> {
+        Ok(Place {
+            path: self.path.clone(),
+            identity: identity(&self.path)?,
+        })
     }
+}
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+/// A socket in the file system, told from one that another process puts in its place.
+pub(super) struct Place {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Place {
+    /// Takes the socket from the file system if it is still the same.
+    pub(super) fn clear(&self) {
+        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+            // Gone in this very moment is as good.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 fn serve(mut stream: &UnixStream, shared: &Arc<Shared>) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use api::IfName;
+use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use routerd_core::observed::{Driver, PeerState, WireGuardDevice};
 use routerd_core::plan::PeerChange;
@@ -61,15 +62,17 @@ pub(super) fn process(path: &Path) -> Option<Process> {
     Connection::open(path).and_then(|c| c.process()).ok()
 }
 
-/// Sees to it that a process answers for the device; one that hangs is ended first.
+/// Sees to it that a process answers for the device; one that hangs, or is about to end because its link is
+/// gone, ends first.
 pub(super) fn start(program: &Path, dir: &Path, ifname: &IfName) -> Result<(), WireGuardError> {
     let path = socket_path(dir, ifname);
-    if read(&path, LONG).is_ok() {
+    if read(&path, LONG).is_ok() && if_nametoindex(ifname.as_str()).is_ok() {
         return Ok(());
     }
-    if let Some(hung) = process(&path) {
-        hung.end()
-            .map_err(|source| process_error("end the hung process of", ifname, source))?;
+    if let Some(useless) = process(&path) {
+        useless
+            .end()
+            .map_err(|source| process_error("end the process of", ifname, source))?;
     }
     launch(program, dir, ifname).map_err(|reason| WireGuardError::Start {
         program: program.to_owned(),

@@ -102,6 +102,20 @@ fn it_ends_by_itself_when_the_link_is_deleted() {
 }
 
 #[test]
+fn a_link_that_is_deleted_can_be_made_again_at_once() {
+    fresh(|| {
+        let (a, b) = connected(Driver::UserSpace, Driver::UserSpace);
+        for _ in 0..10 {
+            a.run("ip link del wg0");
+            a.create(Driver::UserSpace).expect("create");
+            a.set(&super::site::introduction(&a, &b, 2));
+            super::site::address(&a, 1);
+            a.reaches("10.9.0.2");
+        }
+    });
+}
+
+#[test]
 fn one_that_is_told_to_end_leaves_the_link() {
     fresh(|| {
         let (a, b) = connected(Driver::UserSpace, Driver::UserSpace);
