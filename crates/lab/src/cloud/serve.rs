@@ -3,7 +3,7 @@
 //! Sockets are handed in, so that a caller can open them in a namespace. Each server is one thread with its
 //! own small runtime; dropping the [`Server`] ends it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Cloud, Request, Response};
+use crate::fabric::forward::Engine;
 use crate::fabric::{FabricState, NicId};
 
 /// The largest body accepted, in bytes.
@@ -37,8 +38,36 @@ impl Table for RwLock<FabricState> {
     }
 }
 
+/// A fabric of a running engine.
+pub struct InFabric {
+    /// The engine.
+    pub engine: Arc<Engine>,
+    /// The fabric's name in it.
+    pub fabric: String,
+}
+
+impl Table for InFabric {
+    fn with(&self, work: &mut dyn FnMut(&mut FabricState)) {
+        if let Some(state) = self.engine.state(&self.fabric) {
+            Table::with(state, work);
+        }
+    }
+}
+
 /// Tells which NIC a connection comes from.
 pub type Origin = Box<dyn Fn(SocketAddr) -> Option<NicId> + Send + Sync>;
+
+/// The NIC that holds the caller's address: inside a fabric nobody can send from another's.
+pub fn by_address(table: Arc<dyn Table>) -> Origin {
+    Box::new(move |peer| {
+        let IpAddr::V4(address) = peer.ip() else {
+            return None;
+        };
+        let mut nic = None;
+        table.with(&mut |fabric| nic = fabric.holder(address).cloned());
+        nic
+    })
+}
 
 /// A cloud with its table and its clock; several servers may share one.
 pub struct Service<C> {
@@ -291,6 +320,16 @@ fn decode(text: &str, plus: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_caller_is_known_by_the_address_that_its_nic_holds() {
+        let (_, fabric) = crate::cloud::azure::example::example().expect("the example is valid");
+        let origin = by_address(Arc::new(RwLock::new(fabric)));
+        let nic = |address: &str| origin(address.parse().expect("an address")).map(|nic| nic.0);
+        assert_eq!(nic("10.77.60.4:5000").as_deref(), Some("ce-router-nic"));
+        assert_eq!(nic("10.77.60.9:5000"), None);
+        assert_eq!(nic("[::1]:5000"), None);
+    }
 
     #[test]
     fn percent_encoding_is_undone() {

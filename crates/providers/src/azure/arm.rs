@@ -166,26 +166,26 @@ impl<'a> Arm<'a> {
         ))
     }
 
-    /// Creates or replaces a resource. `etag` is of the representation that `body` was made from; without one
-    /// there must be no such resource yet.
+    /// Creates a resource, or replaces the representation `read` that `body` was made from. Whoever was faster
+    /// makes it a lost race.
     pub(super) fn put(
         &self,
         id: &ArmId,
         body: Value,
-        etag: Option<&str>,
+        read: Option<&Resource>,
     ) -> Result<Written, Fault> {
         let request = Request::new(Method::Put, self.url(id.as_str(), NETWORK)).json(body);
-        self.change(match etag {
-            Some(etag) => request.header("if-match", etag),
+        self.change(match read {
+            Some(resource) => guarded(request, resource),
             None => request.header("if-none-match", "*"),
         })
     }
 
     /// Removes a resource as it was read.
-    pub(super) fn delete(&self, id: &ArmId, etag: Option<&str>) -> Result<Written, Fault> {
+    pub(super) fn delete(&self, id: &ArmId, read: Option<&Resource>) -> Result<Written, Fault> {
         let request = Request::new(Method::Delete, self.url(id.as_str(), NETWORK));
-        self.change(match etag {
-            Some(etag) => request.header("if-match", etag),
+        self.change(match read {
+            Some(resource) => guarded(request, resource),
             None => request,
         })
     }
@@ -288,6 +288,14 @@ impl<'a> Arm<'a> {
             ErrorClass::Invalid,
             format!("an answer links to {link}, which is not {}", self.endpoint),
         ))
+    }
+}
+
+/// A change of nothing but what was read.
+fn guarded(request: Request, read: &Resource) -> Request {
+    match read.etag() {
+        Some(etag) => request.header("if-match", etag),
+        None => request,
     }
 }
 

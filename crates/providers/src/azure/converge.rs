@@ -51,7 +51,6 @@ impl Cloud<'_> {
         let mut spent = 0;
         while spent < PATIENCE {
             let now = self.arm.settled(id)?;
-            let etag = now.as_ref().and_then(Resource::etag);
             let written = match mend(decide(now.as_ref())?, now.as_ref()) {
                 Step::Done => {
                     return Ok(Converged {
@@ -59,8 +58,8 @@ impl Cloud<'_> {
                         changed,
                     });
                 }
-                Step::Put(body) => self.arm.put(id, body, etag)?,
-                Step::Delete => self.arm.delete(id, etag)?,
+                Step::Put(body) => self.arm.put(id, body, now.as_ref())?,
+                Step::Delete => self.arm.delete(id, now.as_ref())?,
             };
             changed |= !matches!(written, Written::Raced(_));
             spent += if matches!(written, Written::Raced(_)) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::action::protocol::{Effect, Mode, Outcome};
 
-use crate::faults::CASES;
+use crate::cases::CASES;
 
 /// As the journal does after a crash: look, then do what is left, then take it back.
 #[test]

@@ -19,7 +19,7 @@ use lab::cloud::tls::Authority;
 use lab::fabric::{FabricState, NicId};
 use serde_json::Value;
 
-use crate::faults::{CASES, Case};
+use crate::cases::{CASES, Case};
 use crate::world::{World, normalize};
 
 /// How long a request may take to arrive before the test gives up.

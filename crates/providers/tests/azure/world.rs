@@ -136,8 +136,10 @@ impl World {
 
     /// Puts an address on a NIC before anything is recorded.
     pub fn with_address(self, nic: &str, name: &str, address: Ipv4Addr) -> Self {
-        let mut parameters = Parameters::default();
-        parameters.name = Some(name.to_owned());
+        let parameters = Parameters {
+            name: Some(name.to_owned()),
+            ..Parameters::default()
+        };
         let status = self.run(Verb::AssignSecondaryIp, Mode::Execute, |spec| {
             spec.target.nic_ref = Some(self.nic_id(nic));
             spec.parameters = parameters.clone();

@@ -1,0 +1,157 @@
+"""What is Azure's own: paging, tags, throttling, operations, permissions — as its library understands them."""
+
+import uuid
+
+import pytest
+import requests
+from azure.core.exceptions import HttpResponseError
+from azure.identity import ManagedIdentityCredential
+from azure.mgmt.network.models import TagsObject
+
+import executor
+from azure_clients import ADDRESS, GROUP, NETWORK, NIC, SUBSCRIPTION, TABLE, CommandLine, Library, Operator
+from azure_clients import network_client, nic_id
+
+NETWORK_CONTRIBUTOR = "4d97b98b-1d4f-4787-a291-c67834d212e7"
+
+
+def test_reads(start):
+    lab = start("azure")
+    client = Library(lab).client
+    lab.behave(pageSize=1)
+    assert [nic.name for nic in client.network_interfaces.list(GROUP)] == [
+        "ce-client-nic",
+        "ce-router-nic",
+        "ce-standby-nic",
+    ]
+    assert [nic.name for nic in client.network_interfaces.list_all()][0] == "ce-client-nic"
+    assert [table.name for table in client.route_tables.list(GROUP)] == [TABLE]
+    assert client.subnets.get(GROUP, NETWORK, "ce-subnet").route_table.id.endswith(TABLE)
+    assert client.virtual_networks.get(GROUP, NETWORK).subnets[0].address_prefix == "10.77.60.0/24"
+    assert client.network_security_groups.get(GROUP, "ce-nsg").security_rules[0].access == "Allow"
+    checked = client.virtual_networks.check_ip_address_availability(GROUP, NETWORK, ip_address="10.77.60.7")
+    assert not checked.available and checked.available_ip_addresses
+    nic = client.network_interfaces.update_tags(GROUP, NIC, TagsObject(tags={"owner": "lab"}))
+    assert nic.tags == {"owner": "lab"}
+
+
+def test_a_stale_tag_is_refused(start):
+    lab = start("azure")
+    client = Library(lab).client
+    nic = client.network_interfaces.get(GROUP, NIC)
+    client.network_interfaces.update_tags(GROUP, NIC, TagsObject(tags={"owner": "somebody else"}))
+    with pytest.raises(HttpResponseError) as refused:
+        client.network_interfaces.begin_create_or_update(GROUP, NIC, nic, headers={"If-Match": nic.etag})
+    assert refused.value.status_code == 412
+
+
+def test_throttling_and_slow_operations_are_sat_out(start):
+    lab = start("azure")
+    library = Library(lab)
+    lab.fault("PUT", NIC, {"type": "throttle", "retryAfterSeconds": 1})
+    lab.behave(operationMillis=1500)
+    assert library.forwarding(True).enable_ip_forwarding
+    assert [one["status"] for one in lab.asked() if one["method"] == "PUT"] == [429, 200]
+
+
+def test_a_failed_operation_is_an_error(start):
+    lab = start("azure")
+    library = Library(lab)
+    lab.fault("PUT", NIC, {"type": "fail-operation", "code": "InternalServerError", "message": "no"})
+    with pytest.raises(HttpResponseError) as failed:
+        library.forwarding(True)
+    assert "InternalServerError" in str(failed.value)
+
+
+def test_an_expired_token_is_refused(start):
+    lab = start("azure")
+    library = Library(lab)
+    lab.fault("GET", NIC, {"type": "expire-tokens"})
+    with pytest.raises(HttpResponseError) as refused:
+        library.client.network_interfaces.get(GROUP, NIC)
+    assert refused.value.status_code == 401
+
+
+def test_an_address_that_is_taken_is_refused(start):
+    lab = start("azure")
+    library = Library(lab)
+    library.assign_standby()
+    with pytest.raises(HttpResponseError) as refused:
+        library.assign()
+    assert refused.value.error.code == "PrivateIPAddressIsAllocated"
+
+
+def test_the_primary_address_stays(start):
+    lab = start("azure")
+    client = Library(lab).client
+    nic = client.network_interfaces.get(GROUP, NIC)
+    nic.ip_configurations[0].name = "renamed"
+    with pytest.raises(HttpResponseError) as refused:
+        client.network_interfaces.begin_create_or_update(GROUP, NIC, nic)
+    assert refused.value.error.code == "IpConfigDeleteNotSupported"
+
+
+def test_a_role_on_the_nic_alone_and_then_on_the_group(start):
+    """The first field report: what the library is told, what our preflight says, and that widening helps."""
+    lab = start("azure", "--role", "nic")
+    library = Library(lab)
+    with pytest.raises(HttpResponseError) as refused:
+        library.assign()
+    assert refused.value.error.code == "LinkedAuthorizationFailed"
+    intents = [{"action": "assign-secondary-ip", "target": {"address": ADDRESS, "nicRef": nic_id(NIC)}}]
+    checks = executor.preflight(lab, "azure", intents)["checks"]
+    missing = [check["permission"] for check in checks if check["status"] == "fail"]
+    assert missing == [
+        "Microsoft.Network/virtualNetworks/subnets/join/action",
+        "Microsoft.Network/networkSecurityGroups/join/action",
+    ]
+
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
+    held = requests.get(
+        f"{lab.facts['endpoint']}{group}/providers/Microsoft.Authorization/roleAssignments",
+        params={"api-version": "2022-04-01"},
+        headers={"Authorization": f"Bearer {lab.facts['operatorToken']}"},
+        verify=lab.facts["authority"],
+        timeout=10,
+    ).json()["value"]
+    principal = next(one for one in held if one["properties"]["scope"].endswith(NIC))["properties"]["principalId"]
+    granted = requests.put(
+        f"{lab.facts['endpoint']}{group}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}",
+        params={"api-version": "2022-04-01"},
+        headers={"Authorization": f"Bearer {lab.facts['operatorToken']}"},
+        json={
+            "properties": {
+                "roleDefinitionId": f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization"
+                f"/roleDefinitions/{NETWORK_CONTRIBUTOR}",
+                "principalId": principal,
+            }
+        },
+        verify=lab.facts["authority"],
+        timeout=10,
+    )
+    assert granted.status_code == 201, granted.text
+    library.assign()
+    checks = executor.preflight(lab, "azure", intents)["checks"]
+    assert not [check for check in checks if check["status"] == "fail"], checks
+
+
+def test_the_operator_may_do_what_the_machine_may_not(start):
+    lab = start("azure", "--role", "none")
+    with pytest.raises(HttpResponseError) as refused:
+        network_client(lab, ManagedIdentityCredential()).network_interfaces.get(GROUP, NIC)
+    assert refused.value.error.code == "AuthorizationFailed"
+    assert network_client(lab, Operator(lab)).network_interfaces.get(GROUP, NIC).name == NIC
+
+
+def test_the_command_line_client_reads(start):
+    lab = start("azure")
+    try:
+        az = CommandLine(lab)
+    except NotImplementedError as reason:
+        pytest.skip(str(reason))
+    assert [nic["name"] for nic in az.run("network", "nic", "list", "-g", GROUP)][0] == "ce-client-nic"
+    table = az.run("network", "route-table", "show", "-g", GROUP, "-n", TABLE)
+    assert table["routes"] == []
+    assert az.run("network", "vnet", "subnet", "show", "-g", GROUP, "--vnet-name", NETWORK, "-n", "ce-subnet")
+    assert az.run("network", "nic", "ip-config", "list", "-g", GROUP, "--nic-name", NIC)[0]["primary"]
+    assert az.run("account", "show")["id"] == SUBSCRIPTION
