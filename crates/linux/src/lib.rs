@@ -7,6 +7,7 @@ pub mod host;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
+pub mod plugin;
 pub mod sysctl;
 pub mod tunnel;
 pub mod watch;
