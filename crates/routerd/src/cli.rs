@@ -33,6 +33,20 @@ pub(crate) enum Command {
         #[command(subcommand)]
         kind: TunnelKind,
     },
+    /// Start a plugin in its sandbox (started by the daemon)
+    #[command(hide = true)]
+    Plugin(PluginStage),
+}
+
+/// A stage between the daemon and a plugin; see `linux::plugin`.
+#[derive(Debug, Args)]
+pub(crate) struct PluginStage {
+    /// `supervise` or `enter`
+    pub(crate) stage: String,
+    /// Where the plugin runs, as JSON
+    pub(crate) cell: String,
+    /// Process that has to be alive
+    pub(crate) parent: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -37,6 +37,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(options) => serve::serve(&options).map(|()| ExitCode::SUCCESS),
         Command::Doctor(options) => doctor::doctor(&options),
+        Command::Plugin(stage) => Ok(linux::plugin::main(&stage.stage, &stage.cell, stage.parent)),
         Command::Tunnel {
             kind:
                 TunnelKind::Wireguard {

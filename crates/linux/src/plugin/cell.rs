@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ fn supervise(cell: &Cell, parent: Option<u32>) -> Result<ExitCode, PluginError> 
         executable: executable.as_raw_fd(),
         uid: account.uid.as_raw(),
         gid: account.gid.as_raw(),
-        writable: writable(account, &cell.hidden),
+        writable: writable(account, cell),
     };
     inherit(&executable)?;
     let ended = Ended::watch()?;
@@ -118,17 +118,14 @@ fn inherit(executable: &OwnedFd) -> Result<(), PluginError> {
 }
 
 /// The folders in the plugin's environment that are its user's own.
-fn writable(account: Account, hidden: &[PathBuf]) -> Vec<PathBuf> {
+fn writable(account: Account, cell: &Cell) -> Vec<PathBuf> {
     let own = |path: &PathBuf| {
         let plain = path.is_absolute() && fs::symlink_metadata(path).is_ok_and(|m| m.is_dir());
         // A folder on the way to something hidden would show it.
-        let reveals = hidden.iter().any(|hidden| hidden.starts_with(path));
+        let reveals = cell.hidden.iter().any(|hidden| hidden.starts_with(path));
         plain && !reveals && owner(path) == Some(account.uid.as_raw())
     };
-    std::env::vars_os()
-        .map(|(_, value)| PathBuf::from(value))
-        .filter(own)
-        .collect()
+    cell.env.values().map(PathBuf::from).filter(own).collect()
 }
 
 fn owner(path: &Path) -> Option<u32> {
@@ -263,8 +260,9 @@ fn exec(inside: &Inside) -> Result<ExitCode, PluginError> {
     let text =
         |bytes: Vec<u8>| CString::new(bytes).map_err(PluginError::system("write the environment"));
     let program = text(inside.cell.executable.as_os_str().as_bytes().to_owned())?;
-    let env = std::env::vars_os()
-        .map(|(name, value)| text([name.into_vec(), value.into_vec()].join(&b'=')))
+    let env = inside.cell.env.iter();
+    let env = env
+        .map(|(name, value)| text(format!("{name}={value}").into_bytes()))
         .collect::<Result<Vec<_>, _>>()?;
     #[expect(
         unsafe_code,
