@@ -51,22 +51,24 @@ fn run(start: Start, id: &str, voice: &Voice, json: bool, keep: bool) -> Result<
     }
     voice.finish();
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        voice.result(&serde_json::to_string(&report)?);
     } else {
         let passed = report.assertions.iter().filter(|a| a.passed).count();
-        println!("\n{}", report.table());
-        println!(
+        voice.result(&format!("\n{}", report.table()));
+        voice.result(&format!(
             "{}: {} ({passed} of {} assertions) in {:.1} s, WireGuard {}",
             report.scenario,
             if report.passed { "passed" } else { "FAILED" },
             report.assertions.len(),
             report.seconds,
             report.driver.wireguard.as_deref().unwrap_or("not used"),
-        );
+        ));
     }
     let code = u8::from(!report.passed);
     if keep {
-        println!("lab {id} is left running: `routerctl lab status`, `routerctl lab down`");
+        voice.say(&format!(
+            "lab {id} is left running: `routerctl lab status`, `routerctl lab down`"
+        ));
         stay(&start, &lab, code)?;
     }
     Ok(ExitCode::from(code))
@@ -83,7 +85,9 @@ fn up(start: Start, id: &str) -> Result<ExitCode> {
     trial.start_routers()?;
     lab.set_phase("up");
     voice.finish();
-    println!("lab {id} is up: `routerctl lab status`, `routerctl lab exec NODE -- CMD`");
+    voice.say(&format!(
+        "lab {id} is up: `routerctl lab status`, `routerctl lab exec NODE -- CMD`"
+    ));
     stay(&start, &lab, 0)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! How a run speaks: a moving line on a terminal, plain lines in a pipe, nothing on standard output when
 //! that is for JSON.
 
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -50,12 +50,22 @@ impl Voice {
 
     /// Something that happened and stays on the screen.
     pub fn say(&self, line: &str) {
+        // A reader that has gone away, as `head` does, is no reason to stop.
+        let print = || {
+            let _ = match self.json {
+                true => writeln!(stderr(), "{line}"),
+                false => writeln!(stdout(), "{line}"),
+            };
+        };
         match &self.bar {
-            Some(bar) if self.json => bar.suspend(|| eprintln!("{line}")),
-            Some(bar) => bar.suspend(|| println!("{line}")),
-            None if self.json => eprintln!("{line}"),
-            None => println!("{line}"),
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
+    }
+
+    /// The result, always on standard output.
+    pub fn result(&self, text: &str) {
+        let _ = writeln!(stdout(), "{text}");
     }
 
     /// A line of the story that `demo` tells.
