@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use api::control::{DEFAULT_CONFIG, DEFAULT_SOCKET};
+use api::doctor::AREAS;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -135,7 +137,8 @@ pub(crate) struct Describe {
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Area to check: hybrid, host or runtime; all without it
+    /// Area to check; all without it
+    #[arg(value_parser = PossibleValuesParser::new(AREAS))]
     pub(crate) area: Option<String>,
     #[command(flatten)]
     pub(crate) show: Show,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use api::IfName;
 use api::control::{DEFAULT_CONFIG, DEFAULT_SOCKET, DEFAULT_STATE_FILE};
+use api::doctor::AREAS;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use linux::wireguard::SOCKET_DIR;
 
@@ -74,6 +76,7 @@ pub(crate) struct StateFile {
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// Area to check; all without it
+    #[arg(value_parser = PossibleValuesParser::new(AREAS))]
     pub(crate) area: Option<String>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]

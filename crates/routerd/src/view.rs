@@ -9,7 +9,7 @@ use api::control::{
     Config, ConfigFile, ConfigFileState, DaemonStatus, Event, PlanReport, Resource, SourceFile,
     Validation,
 };
-use api::doctor::Report;
+use api::doctor::{AREAS, Report};
 use api::status::ResourceStatus;
 use api::{Diagnostic, ResourceId};
 use routerd_core::doctor::Runtime;
@@ -20,8 +20,6 @@ use serde_json::json;
 use crate::engine::Captures;
 use crate::store::{Removals, Store, StoreError, digest};
 
-/// Areas of doctor.
-const AREAS: [&str; 3] = ["hybrid", "host", "runtime"];
 /// How many events are shown.
 const EVENTS: u32 = 100;
 
@@ -231,7 +229,7 @@ pub(crate) enum ReadError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Doctor knows no such area.
-    #[error("no such area: {0} (hybrid, host, runtime)")]
+    #[error("no such area: {0} ({areas})", areas = AREAS.join(", "))]
     UnknownArea(String),
 }
 

@@ -14,7 +14,7 @@ const DEBOUNCE: Duration = Duration::from_millis(5);
 const DEBOUNCE_MAX: Duration = Duration::from_millis(20);
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Passes that may follow each other at once before [`INTERVAL`] holds.
-const BURST: u32 = 20;
+const BURST: u32 = 50;
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 const RESYNC: Duration = Duration::from_secs(10);

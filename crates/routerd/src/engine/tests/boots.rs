@@ -129,3 +129,24 @@ fn a_configuration_file_that_is_not_valid_is_said_and_changes_nothing() {
     assert!(error.ends_with("the configuration is not valid"), "{error}");
     assert_eq!((status.generation, bench.seen()), (None, before));
 }
+
+/// Another version wrote it: what forwards is worth more than a guess.
+#[test]
+fn a_generation_that_cannot_be_read_leaves_the_host_as_it_is() {
+    let bench = Bench::onprem();
+    bench.boot().apply(&onprem()).expect("apply");
+    let before = bench.seen();
+    let db = rusqlite::Connection::open(bench.database()).expect("open");
+    let changed = db.execute(
+        "UPDATE generations SET config = replace(config, 'RemoteAddressClaim', 'WarpClaim')",
+        [],
+    );
+    assert_eq!(changed.expect("update"), 1);
+    let mut daemon = bench.boot();
+    daemon.repair();
+    assert_eq!(bench.seen(), before);
+    let status = daemon.view.status().expect("status");
+    let error = status.last_error.expect("an error is shown");
+    assert!(error.contains("generation 1 is not valid"), "{error}");
+    assert!(!status.in_sync);
+}
