@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::{texts, waits};
 use crate::effective::{CaptureMethod, Effective, RouteIntent, RouteTarget};
 use crate::ledger::{Changed, LinkRecord};
 use crate::observed::{NftTable, PeerState, Route};
@@ -11,14 +12,6 @@ use crate::testing::*;
 
 fn lines(plan: &Plan) -> Vec<String> {
     plan.view().steps.iter().map(ToString::to_string).collect()
-}
-
-fn texts(plan: &Plan) -> Vec<String> {
-    plan.steps.iter().map(ToString::to_string).collect()
-}
-
-fn waits(plan: &Plan) -> Vec<String> {
-    plan.waiting.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -240,138 +233,6 @@ fn the_capture_interface_is_found_or_asked_for() {
 }
 
 #[test]
-fn the_mtu_follows_the_underlay() {
-    let mut kernel = cloud_host();
-    let far = "192.0.2.9".parse().expect("address");
-    kernel.path_mtu.insert(far, 1300);
-    let mut node = Node::new(kernel);
-    node.apply(&cloud());
-    let mtu = |node: &Node| node.kernel.host.links[&name("wg-hybrid")].mtu;
-    assert_eq!(mtu(&node), 1240);
-    let clamp = |node: &Node| {
-        let clamps = node.kernel.host.mss.as_ref().expect("table");
-        clamps[&name("wg-hybrid")].v4
-    };
-    assert_eq!(clamp(&node), 1200);
-
-    // No way to the peer for a while: nothing changes.
-    node.kernel.host.routes.retain(|r| r.protocol != 16);
-    node.apply(&cloud());
-    assert_eq!(mtu(&node), 1240);
-
-    // An MTU by hand is kept, but the clamp knows better.
-    let mut by_hand = cloud();
-    let tunnel = by_hand.wireguard.get_mut(&name("wg-hybrid"));
-    tunnel.expect("there").mtu = Some(1420);
-    let mut node = Node::new(cloud_host());
-    node.kernel.path_mtu.insert(far, 1300);
-    node.apply(&by_hand);
-    assert_eq!((mtu(&node), clamp(&node)), (1420, 1200));
-}
-
-#[test]
-fn the_mtu_for_peers_that_call_follows_the_default_route() {
-    let mut kernel = cloud_host();
-    let link = kernel.host.links.get_mut(&name("eth0"));
-    link.expect("there").mtu = 1460;
-    let mut wanted = cloud();
-    for tunnel in wanted.wireguard.values_mut() {
-        tunnel.peers.values_mut().for_each(|p| p.endpoint = None);
-    }
-    let mut node = Node::new(kernel);
-    node.apply(&wanted);
-    let mtu = |node: &Node| node.kernel.host.links[&name("wg-hybrid")].mtu;
-    assert_eq!(mtu(&node), 1400);
-
-    // No default route for a while: nothing changes.
-    node.kernel.host.routes.retain(|r| r.protocol != 16);
-    node.apply(&wanted);
-    assert_eq!(mtu(&node), 1400);
-}
-
-#[test]
-fn a_roaming_peer_is_left_alone_until_it_is_lost() {
-    let mut node = Node::new(cloud_host());
-    let mut wanted = cloud();
-    node.apply(&wanted);
-    let roam = |node: &mut Node, age: u64| {
-        let device = node.kernel.host.wireguard.get_mut(&name("wg-hybrid"));
-        let peer: &mut PeerState = device
-            .expect("device")
-            .peers
-            .get_mut(&peer_key(7))
-            .expect("peer");
-        peer.endpoint = Some("203.0.113.5:40000".parse().expect("endpoint"));
-        peer.handshake_age = Some(age);
-    };
-    roam(&mut node, 10);
-    assert_eq!(node.plan(&wanted).steps, []);
-    roam(&mut node, 300);
-    assert_eq!(node.apply(&wanted).steps.len(), 1);
-
-    // A new endpoint in the configuration is told even to a living peer.
-    roam(&mut node, 10);
-    let tunnel = wanted
-        .wireguard
-        .get_mut(&name("wg-hybrid"))
-        .expect("tunnel");
-    let peer = tunnel.peers.get_mut(&peer_key(7)).expect("peer");
-    peer.endpoint = Some("192.0.2.77:51820".parse().expect("endpoint"));
-    let plan = node.apply(&wanted);
-    assert!(texts(&plan)[0].ends_with("endpoint 192.0.2.77:51820"));
-}
-
-#[test]
-fn a_prefix_changes_peers_in_one_move() {
-    let mut node = Node::new(cloud_host());
-    let mut wanted = cloud();
-    node.apply(&wanted);
-    let tunnel = wanted
-        .wireguard
-        .get_mut(&name("wg-hybrid"))
-        .expect("tunnel");
-    let mut old = tunnel.peers.remove(&peer_key(7)).expect("peer");
-    let mut new = old.clone();
-    old.allowed_ips = BTreeSet::from([net("10.99.0.0/30")]);
-    new.allowed_ips = BTreeSet::from([net("10.77.60.9/32")]);
-    tunnel
-        .peers
-        .extend([(peer_key(7), old), (peer_key(8), new)]);
-    let plan = node.apply(&wanted);
-    let Action::SetWireGuard { change, .. } = &plan.steps[0].action else {
-        panic!("{:?}", texts(&plan));
-    };
-    assert_eq!(change.peers.len(), 1, "the old peer loses it by itself");
-    assert!(matches!(
-        &change.peers[&peer_key(8)],
-        PeerChange::Set { allowed_ips: Some(change), .. } if change.remove.is_empty()
-    ));
-}
-
-#[test]
-fn a_port_is_taken_over_from_a_tunnel_that_goes() {
-    let mut node = Node::new(cloud_host());
-    let mut wanted = cloud();
-    node.apply(&wanted);
-    let tunnel = wanted.wireguard.remove(&name("wg-hybrid")).expect("tunnel");
-    wanted.wireguard.insert(name("wg-new"), tunnel);
-    wanted.addresses.clear();
-    wanted.delivery = [(name("wg-new"), wanted.delivery[&name("wg-hybrid")].clone())].into();
-    for route in wanted.routes.values_mut() {
-        route.target = via("wg-new");
-    }
-    for capture in wanted.captures.values_mut() {
-        capture.tunnel = name("wg-new");
-    }
-    let plan = node.apply(&wanted);
-    let texts = texts(&plan);
-    let at = |text: &str| texts.iter().position(|t| t.contains(text)).expect(text);
-    assert!(at("ip route replace 10.77.60.9/32 dev wg-new") < at("ip link delete wg-hybrid"));
-    assert!(at("ip link delete wg-hybrid") < at("wg set wg-new listen-port 51820"));
-    assert!(!texts.iter().any(|t| t.starts_with("ip route delete")));
-}
-
-#[test]
 fn what_an_operator_set_after_us_is_his() {
     let mut kernel = onprem_host();
     let ens21 = name("ens21");
@@ -462,16 +323,6 @@ fn a_foreign_secondary_outlives_our_primary() {
 }
 
 #[test]
-fn a_lost_key_file_does_not_change_the_key() {
-    let mut node = Node::new(cloud_host());
-    node.apply(&cloud());
-    node.kernel.keys.clear();
-    let plan = node.apply(&cloud());
-    assert_eq!(plan.steps, []);
-    assert!(waits(&plan)[0].contains("wg show wg-hybrid private-key > /var/lib/routerd"));
-}
-
-#[test]
 fn gateways_need_a_network() {
     let mut node = Node::new(cloud_host());
     let mut wanted = Effective::default();
@@ -510,34 +361,6 @@ fn a_foreign_mss_table_is_named_not_replaced() {
     let plan = node.apply(&cloud());
     assert!(waits(&plan)[0].contains("nft delete table inet routerd_mss"));
     assert_eq!(node.kernel.host.tables, [foreign]);
-}
-
-#[test]
-fn preshared_keys_are_told_apart_by_their_print() {
-    let psk = |path: &str| {
-        let mut wanted = cloud();
-        let tunnel = wanted
-            .wireguard
-            .get_mut(&name("wg-hybrid"))
-            .expect("tunnel");
-        let peer = tunnel.peers.get_mut(&peer_key(7)).expect("peer");
-        peer.preshared_key = Some(path.into());
-        wanted
-    };
-    let mut node = Node::new(cloud_host());
-    assert!(
-        waits(&node.apply(&psk("/a")))
-            .iter()
-            .any(|w| w.contains("/a: does not exist"))
-    );
-    for (path, seed) in [("/a", 1), ("/b", 2)] {
-        let key = crate::key::SecretKey::from_bytes([seed; 32]);
-        node.kernel.keys.insert(path.into(), key);
-    }
-    node.apply(&psk("/a"));
-    assert_eq!(node.apply(&psk("/b")).steps.len(), 1);
-    let plan = node.apply(&cloud());
-    assert!(texts(&plan)[0].ends_with("preshared-key /dev/null"));
 }
 
 #[test]

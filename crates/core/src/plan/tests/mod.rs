@@ -3,3 +3,14 @@
 mod cases;
 mod properties;
 pub(crate) mod random;
+mod tunnels;
+
+use crate::plan::Plan;
+
+fn texts(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(ToString::to_string).collect()
+}
+
+fn waits(plan: &Plan) -> Vec<String> {
+    plan.waiting.iter().map(ToString::to_string).collect()
+}
