@@ -17,6 +17,7 @@ pub mod effective;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod host;
+pub mod federation;
 pub mod kernel;
 pub mod key;
 pub(crate) mod kinds;

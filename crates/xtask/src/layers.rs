@@ -17,6 +17,8 @@ const PURE: &[(&str, &[&str])] = &[
         "routerd-core",
         &[
             "base64",
+            "ed25519-dalek",
+            "hmac",
             "ipnet",
             "routerd-api",
             "saphyr",
