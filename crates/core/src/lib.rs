@@ -13,6 +13,7 @@ pub mod action;
 pub mod arp;
 pub mod config;
 pub mod doctor;
+pub mod dynamic;
 pub mod effective;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
