@@ -46,6 +46,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
         "routerd-bench",
         &["routerd-api", "routerd-core", "routerd-linux"],
     ),
+    ("event-to-remote-claim", &["routerd-api"]),
     ("xtask", &[]),
 ];
 
