@@ -17,7 +17,6 @@ pub mod dynamic;
 pub mod effective;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
-mod host;
 pub mod federation;
 mod host;
 pub mod kernel;
