@@ -26,6 +26,12 @@ const READ_ONLY_PROPERTIES: [&str; 12] = [
     "dscpConfiguration",
     "hasBgpOverride",
 ];
+/// Read-only members of `properties.dnsSettings` of a NIC.
+const READ_ONLY_DNS: [&str; 3] = [
+    "appliedDnsServers",
+    "internalDomainNameSuffix",
+    "internalFqdn",
+];
 /// Read-only members of an ip-configuration and of its `properties`. Its `primary` can be written.
 const READ_ONLY_CONFIG: [&str; 2] = ["etag", "type"];
 const READ_ONLY_CONFIG_PROPERTIES: [&str; 2] =
@@ -82,6 +88,9 @@ impl Resource {
         strip(&mut body, &READ_ONLY);
         if let Some(properties) = body.get_mut("properties") {
             strip(properties, &READ_ONLY_PROPERTIES);
+            if let Some(dns) = properties.get_mut("dnsSettings") {
+                strip(dns, &READ_ONLY_DNS);
+            }
             let configs = properties.get_mut("ipConfigurations");
             for config in configs.and_then(Value::as_array_mut).into_iter().flatten() {
                 strip_config(config);

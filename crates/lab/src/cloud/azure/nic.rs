@@ -109,6 +109,7 @@ impl Azure {
                 None => properties.remove(member),
             };
         }
+        keep_dns(properties, old);
         let configs = match properties.get("ipConfigurations") {
             Some(Value::Array(configs)) if !configs.is_empty() => configs.clone(),
             _ => {
@@ -333,6 +334,23 @@ impl Azure {
             document.body.pointer("/properties/enableIPForwarding") == Some(&Value::Bool(true));
         bring(fabric, &nic, on, &document.body)
             .map_err(|error| ("InternalServerError".to_owned(), error.to_string()))
+    }
+}
+
+/// What the cloud itself fills in among the DNS settings stays.
+fn keep_dns(properties: &mut serde_json::Map<String, Value>, old: &Value) {
+    let dns = properties.entry("dnsSettings").or_insert_with(|| json!({}));
+    for member in [
+        "appliedDnsServers",
+        "internalDomainNameSuffix",
+        "internalFqdn",
+    ] {
+        match old.pointer(&format!("/properties/dnsSettings/{member}")) {
+            Some(value) => dns[member] = value.clone(),
+            None => {
+                dns.as_object_mut().map(|dns| dns.remove(member));
+            }
+        }
     }
 }
 
