@@ -66,7 +66,7 @@ pub(super) fn apply(host: &mut Host, steps: &[Step]) -> Result<(), Failure> {
     let at_first = |error: Error| (origins.first().copied().unwrap_or(0), error.to_string());
     let endangered = Endangered::by(host, steps).map_err(at_first)?;
     let refusals = host.route.batch(&requests).map_err(at_first)?;
-    endangered.restore(host).map_err(at_first)?;
+    endangered.restore(host);
     let mut ours = OurRoutes::default();
     for (index, refusal) in refusals {
         let origin = origins[index];

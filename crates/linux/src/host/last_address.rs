@@ -41,11 +41,15 @@ impl Endangered {
         Ok(endangered)
     }
 
-    pub(super) fn restore(self, host: &mut Host) -> Result<(), Error> {
+    /// What cannot be put back, such as a route whose source was the address, is logged: the removal itself is done, and
+    /// failing it would bring nothing back.
+    pub(super) fn restore(self, host: &mut Host) {
         if self.images.is_empty() {
-            return Ok(());
+            return;
         }
-        image::restore(&mut host.route, &self.devices, self.images)
+        if let Err(error) = image::restore(&mut host.route, &self.devices, self.images) {
+            tracing::warn!(%error, "put back what went with the last address of an interface");
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! One snapshot of the host.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::OnceLock;
 
 use routerd_core::OWNER_MARK;
 use routerd_core::Observed;
 use routerd_core::kernel::KernelError;
-use routerd_core::observed::{Features, Query};
+use routerd_core::observed::{Features, Lookup, Query};
 use routerd_core::sysctl::{Sysctl, SysctlKey};
 
 use super::{Host, failed};
@@ -121,7 +122,7 @@ fn lookups(
     names: &Names,
     entries: &[Entry],
     query: &Query,
-) -> Result<BTreeMap<std::net::IpAddr, routerd_core::observed::Lookup>, KernelError> {
+) -> Result<BTreeMap<IpAddr, Lookup>, KernelError> {
     let mtu = |index| {
         let mut links = entries.iter().map(|entry| &entry.link);
         links.find(|link| link.index == index).map(|link| link.mtu)

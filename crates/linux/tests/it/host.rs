@@ -171,6 +171,35 @@ fn addresses_round_trip() {
 }
 
 #[test]
+fn the_last_address_takes_nothing_along_but_what_needs_it() {
+    fresh(|| {
+        run("ip link add lan type veth peer name far; ip link set lan up; ip link set far up");
+        let mut host = host();
+        let ours = Action::AddAddress {
+            ifname: name("lan"),
+            net: "10.0.0.1/24".parse().expect("address"),
+        };
+        apply(&mut host, [ours]);
+        run(
+            "ip route add 10.5.0.0/16 dev lan; ip neigh add proxy 10.0.0.200 dev lan; \
+             ip neigh add 10.0.0.201 lladdr 02:00:00:00:00:09 dev lan; \
+             ip route add 10.6.0.0/16 dev lan src 10.0.0.1",
+        );
+        apply(
+            &mut host,
+            [Action::RemoveAddress {
+                ifname: name("lan"),
+                net: "10.0.0.1/24".parse().expect("address"),
+            }],
+        );
+        assert!(run("ip route show 10.5.0.0/16").contains("dev lan"));
+        assert!(run("ip neigh show proxy").contains("10.0.0.200 dev lan"));
+        assert!(run("ip neigh show 10.0.0.201").contains("PERMANENT"));
+        assert_eq!(run("ip route show 10.6.0.0/16"), "", "its source is gone");
+    });
+}
+
+#[test]
 fn routes_round_trip() {
     fresh(|| {
         run(LAN);
