@@ -271,6 +271,34 @@ fn a_preshared_key_comes_and_goes_without_a_lost_packet() {
 }
 
 #[test]
+fn a_path_that_is_too_small_gets_fragments() {
+    fresh(|| {
+        for driver in drivers() {
+            let (a, b) = connected(driver, driver);
+            for site in [&a, &b] {
+                site.run("ip link set under mtu 1300");
+            }
+            assert!(transfers(&a, &b, "10.9.0.2", 2_000_000), "{driver:?}");
+            assert!(transfers(&b, &a, "10.9.0.1", 2_000_000), "{driver:?}");
+        }
+    });
+}
+
+#[test]
+fn hardware_that_offloads_nothing_will_do() {
+    fresh(|| {
+        for driver in drivers() {
+            let (a, b) = connected(driver, driver);
+            for site in [&a, &b] {
+                site.run("ethtool -K under tx off rx off sg off tso off gso off gro off");
+            }
+            assert!(transfers(&a, &b, "10.9.0.2", 2_000_000), "{driver:?}");
+            assert!(transfers(&b, &a, "10.9.0.1", 2_000_000), "{driver:?}");
+        }
+    });
+}
+
+#[test]
 fn sources_belong_to_their_peer() {
     fresh(|| {
         for driver in drivers() {
