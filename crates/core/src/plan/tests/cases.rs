@@ -1,12 +1,10 @@
 //! One situation each, on the two sites of the seeds.
 
-use std::collections::BTreeSet;
-
 use super::{texts, waits};
 use crate::effective::{CaptureMethod, Effective, RouteIntent, RouteTarget};
 use crate::ledger::{Changed, LinkRecord};
-use crate::observed::{NftTable, PeerState, Route};
-use crate::plan::{Action, PeerChange, Plan};
+use crate::observed::{NftTable, Route};
+use crate::plan::{Action, Plan};
 use crate::sysctl::{Sysctl, SysctlKey};
 use crate::testing::*;
 
