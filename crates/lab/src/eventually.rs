@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
+use crate::slowness::slowed;
+
 /// How often the condition is looked at.
 const STEP: Duration = Duration::from_millis(10);
 
-/// Asks `look` until it returns a value. What it said last explains why that never happened.
+/// Asks `look` until it returns a value, `limit` being that of a machine at full speed. What it said last explains why that never happened.
 ///
 /// # Errors
 /// When the deadline passes.
@@ -16,6 +18,7 @@ pub fn eventually<T>(
     limit: Duration,
     mut look: impl FnMut() -> Result<T>,
 ) -> Result<T> {
+    let limit = slowed(limit);
     let deadline = Instant::now() + limit;
     loop {
         match look() {

@@ -22,6 +22,7 @@ pub mod report;
 pub mod router;
 pub mod sandbox;
 pub mod scenario;
+pub mod slowness;
 pub mod task;
 pub mod topology;
 pub mod voice;

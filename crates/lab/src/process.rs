@@ -5,6 +5,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::slowness::slowed;
+
 /// What a program said and how it ended.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -39,7 +41,7 @@ impl Outcome {
     }
 }
 
-/// Runs a program to its end, or ends it at the deadline.
+/// Runs a program to its end, or ends it at the deadline, which is that of a machine at full speed.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -51,7 +53,7 @@ pub fn run(command: &mut Command, limit: Duration) -> io::Result<Outcome> {
         .spawn()?;
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
-    let status = wait(&mut child, limit)?;
+    let status = wait(&mut child, slowed(limit))?;
     if status.is_none() {
         child.kill()?;
         child.wait()?;

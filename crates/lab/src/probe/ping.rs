@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::node::Node;
+use crate::slowness::slowed;
 
 /// What `ping` counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +32,10 @@ impl Ping {
 /// When `ping` cannot be run.
 pub fn ping(from: &Node, to: Ipv4Addr, count: u32) -> Result<Ping> {
     let (count, to) = (count.to_string(), to.to_string());
-    let argv = ["ping", "-n", "-i", "0.2", "-W", "1", "-c", &count, &to];
+    let patience = slowed(Duration::from_secs(1)).as_secs().to_string();
+    let argv = [
+        "ping", "-n", "-i", "0.2", "-W", &patience, "-c", &count, &to,
+    ];
     let outcome = from.run(&argv, Duration::from_secs(15))?;
     let line = outcome.stdout.lines().find(|l| l.contains("transmitted"));
     let summary = line.map_or_else(|| outcome.complaint(), str::to_owned);

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::MARKER;
 use crate::node::Node;
+use crate::slowness::slowed;
 
 /// Where the server listens in every host.
 pub const PORT: u16 = 7007;
@@ -41,7 +42,7 @@ pub fn serve(node: &Node) -> Result<()> {
 }
 
 fn answer(mut stream: TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(STALL))?;
+    stream.set_read_timeout(Some(slowed(STALL)))?;
     stream.set_nodelay(true)?;
     let greeting = format!("{} {}\n", stream.peer_addr()?, stream.local_addr()?);
     stream.write_all(greeting.as_bytes())?;
@@ -80,10 +81,10 @@ pub struct Connection {
 /// When there is no connection, or no greeting, within the limit.
 pub fn connect(from: &Node, to: Ipv4Addr, limit: Duration) -> Result<Connection> {
     let target = SocketAddr::from((to, PORT));
-    let stream = from.in_network(|| TcpStream::connect_timeout(&target, limit))?;
+    let stream = from.in_network(|| TcpStream::connect_timeout(&target, slowed(limit)))?;
     let stream = stream.with_context(|| format!("{}: connect to {target}", from.name()))?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.set_write_timeout(Some(STALL))?;
+    stream.set_read_timeout(Some(slowed(limit)))?;
+    stream.set_write_timeout(Some(slowed(STALL)))?;
     stream.set_nodelay(true)?;
     let own = stream.local_addr()?;
     let mut stream = BufReader::new(stream);
@@ -145,7 +146,7 @@ pub fn bulk(from: &Node, to: Ipv4Addr, bytes: u64) -> Result<Bulk> {
         left -= length as u64;
     }
     reader.get_mut().shutdown(Shutdown::Write)?;
-    reader.get_mut().set_read_timeout(Some(STALL))?;
+    reader.get_mut().set_read_timeout(Some(slowed(STALL)))?;
     let mut arrived = String::new();
     reader.read_to_string(&mut arrived).context("no digest")?;
     Ok(Bulk {
@@ -188,7 +189,7 @@ impl Session {
     /// When there is no connection.
     pub fn open(from: &Node, to: Ipv4Addr) -> Result<Self> {
         let mut stream = connect(from, to, STALL)?.stream;
-        stream.get_mut().set_read_timeout(Some(STALL))?;
+        stream.get_mut().set_read_timeout(Some(slowed(STALL)))?;
         let stop = Arc::new(AtomicBool::new(false));
         let exchanges = Arc::new(AtomicU64::new(0));
         let (flag, counter) = (Arc::clone(&stop), Arc::clone(&exchanges));

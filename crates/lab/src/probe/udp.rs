@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::MARKER;
 use crate::node::Node;
+use crate::slowness::slowed;
 
 /// Time between two packets: 1 kHz.
 pub const INTERVAL: Duration = Duration::from_millis(1);
@@ -178,7 +179,7 @@ fn receive(
         if progress.stopped.load(Ordering::Acquire) {
             let all =
                 progress.received.load(Ordering::Relaxed) >= progress.sent.load(Ordering::Relaxed);
-            if all || last_news.elapsed() > STRAGGLERS {
+            if all || last_news.elapsed() > slowed(STRAGGLERS) {
                 return Ok(arrivals);
             }
         }

@@ -12,6 +12,7 @@ use crate::node::Node;
 use crate::probe::tcp::{self, Session};
 use crate::probe::udp::Stream;
 use crate::router;
+use crate::slowness::slowed;
 use crate::topology::Site;
 
 /// Packets that must have arrived before and after what is done to the daemon.
@@ -227,7 +228,7 @@ fn repairs(trial: &mut Trial<'_>) {
             median = Some(times[ROUNDS / 2]);
             let shown: Vec<_> = times.iter().map(|t| t.as_millis().to_string()).collect();
             let detail = format!("back after {} ms", shown.join(", "));
-            Ok((times[ROUNDS / 2] <= REPAIR, detail))
+            Ok((times[ROUNDS / 2] <= slowed(REPAIR), detail))
         });
         if let Some(median) = median {
             let name = format!("{}_repair_ms", damage.id.replace('-', "_"));
@@ -256,7 +257,7 @@ fn repair_time(node: &Node, damage: &Damage) -> Result<Duration> {
         if shown.success() && shown.stdout.contains(damage.whole) {
             return Ok(elapsed);
         }
-        if elapsed > SOON {
+        if elapsed > slowed(SOON) {
             bail!("{} says {}", damage.show.join(" "), shown.stdout.trim());
         }
     }
@@ -282,7 +283,7 @@ fn tunnel_killed(trial: &Trial<'_>) -> Result<(bool, String)> {
         "process {old} became {new} after {} ms",
         elapsed.as_millis()
     );
-    Ok((elapsed <= REPAIR * 2, detail))
+    Ok((elapsed <= slowed(REPAIR * 2), detail))
 }
 
 fn tunnel_process(node: &Node) -> Result<Option<u32>> {
