@@ -9,6 +9,7 @@ use serde_json::Value;
 
 /// A pure crate and everything outside `std` that it may depend on.
 const PURE: &[(&str, &[&str])] = &[
+    ("routerd-bgp", &["thiserror"]),
     (
         "routerd-api",
         &["ipnet", "schemars", "serde", "serde_json", "thiserror"],
@@ -36,10 +37,14 @@ const PURE: &[(&str, &[&str])] = &[
 /// Crates of the workspace and the workspace crates that they may depend on.
 const WORKSPACE: &[(&str, &[&str])] = &[
     ("routerd-api", &[]),
+    ("routerd-bgp", &[]),
     ("routerd-core", &["routerd-api"]),
     ("routerd-linux", &["routerd-api", "routerd-core"]),
     ("routerd-providers", &["routerd-api"]),
-    ("routerd", &["routerd-api", "routerd-core", "routerd-linux"]),
+    (
+        "routerd",
+        &["routerd-api", "routerd-bgp", "routerd-core", "routerd-linux"],
+    ),
     ("routerctl", &["routerd-api", "routerd-core"]),
     ("routerd-lab", &["routerd-api", "routerd-linux"]),
     (
