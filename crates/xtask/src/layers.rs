@@ -43,7 +43,12 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("routerd-providers", &["routerd-api"]),
     (
         "routerd",
-        &["routerd-api", "routerd-bgp", "routerd-core", "routerd-linux"],
+        &[
+            "routerd-api",
+            "routerd-bgp",
+            "routerd-core",
+            "routerd-linux",
+        ],
     ),
     ("routerctl", &["routerd-api", "routerd-core"]),
     ("routerd-lab", &["routerd-api", "routerd-linux"]),

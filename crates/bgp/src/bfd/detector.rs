@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::HOP_LIMIT;
+use super::Moment;
 use super::packet::{Diagnostic, Discard, LENGTH, Packet, State};
 use super::session::{Effects, Session, Settings, Transition};
-use crate::Moment;
 
 /// Our number of a session, which is its discriminator too; never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

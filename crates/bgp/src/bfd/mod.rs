@@ -25,6 +25,11 @@ pub use detector::{
 pub use packet::{Diagnostic, Discard, LENGTH, Packet, State};
 pub use session::{Settings, Transition};
 
+use std::time::Duration;
+
+/// A point in time: how long ago an arbitrary fixed moment was. Never goes back.
+pub type Moment = Duration;
+
 /// UDP port of single-hop sessions (RFC 5881).
 pub const SINGLE_HOP_PORT: u16 = 3784;
 /// UDP port of multihop sessions (RFC 5883).

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Moment;
+use super::Moment;
 
 /// Intervals grow at most this much.
 const MOST: u32 = 8;

@@ -3,9 +3,9 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
+use super::Moment;
 use super::packet::{Diagnostic, Discard, Packet, State};
 use super::patience::Patience;
-use crate::Moment;
 
 /// While a session is not up, nobody sends faster than this (section 6.8.3).
 pub(super) const SLOW: Duration = Duration::from_secs(1);

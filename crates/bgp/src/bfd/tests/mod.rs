@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::detector::Arrival;
 use super::*;
-use crate::Moment;
 
 /// How long a packet takes.
 const DELAY: Duration = Duration::from_millis(1);
