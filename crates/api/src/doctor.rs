@@ -37,7 +37,7 @@ impl fmt::Display for CheckStatus {
 pub struct Check {
     /// `hybrid`, `host`, `runtime` …
     pub area: String,
-    /// Stable code, kebab-case: `delivery-route-missing`. Each has a page in `docs/doctor/`.
+    /// Stable code, kebab-case: `delivery-route`. Each has a page in `docs/doctor/`.
     pub code: String,
     /// What was checked: `RemoteAddressClaim/onprem-9`.
     pub subject: String,

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::Stdio;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use linux::namespace::Tap;
 
+use crate::cloud::running::Running;
 use crate::fabric::forward::{Engine, Port, PortRole, Wiring};
 use crate::fabric::wiretap::Wiretap;
 use crate::lab::Lab;
@@ -50,7 +52,29 @@ pub fn build(topology: Topology) -> Result<Lab> {
         underlay: topology.underlay.clone(),
         wiretap,
     })?;
-    Ok(Lab::new(topology, nodes, engine))
+    let clouds = serve_clouds(&topology, &nodes, &engine)?;
+    Ok(Lab::new(topology, nodes, engine, clouds))
+}
+
+/// Starts the clouds' APIs, and tells each cloud's machines about its own.
+fn serve_clouds(
+    topology: &Topology,
+    nodes: &BTreeMap<String, Node>,
+    engine: &Arc<Engine>,
+) -> Result<BTreeMap<String, Running>> {
+    let mut clouds = BTreeMap::new();
+    for (fabric, service) in &topology.services {
+        let node = nodes.get(&service.node).context("no such node")?;
+        let running = Running::start(fabric, service, node, engine)
+            .with_context(|| format!("serve the API of {fabric}"))?;
+        let inside = |interface: &Interface| matches!(&interface.wire, Wire::Nic { fabric: f, .. } if f == fabric);
+        let machines = topology.nodes.iter();
+        for machine in machines.filter(|spec| spec.interfaces.iter().any(inside)) {
+            running.introduce(&nodes[&machine.name])?;
+        }
+        clouds.insert(fabric.clone(), running);
+    }
+    Ok(clouds)
 }
 
 /// User-space tunnels and the fabrics need TUN devices.

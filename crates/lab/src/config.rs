@@ -174,7 +174,7 @@ fn claim(two_site: &TwoSite, site: Site) -> String {
             "  type: provider-secondary-ip\n  providerRef: {}-lab\n  providerMode: nic-secondary-ip\n\
              \x20 nicRef: {}\n  interface: {interface}\n  configureOSAddress: false",
             two_site.cloud,
-            two_site.router_nic()
+            two_site.nic_ref()
         ),
         Site::Onprem => {
             format!("  type: proxy-arp\n  interface: {interface}\n  gratuitousARP: true")

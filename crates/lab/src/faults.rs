@@ -18,6 +18,10 @@ pub fn inject(lab: &Lab, target: &str, fault: Fault) -> Result<String> {
     let node = lab.topology().nodes.iter().find(|n| n.name == target);
     match (node, fault) {
         (Some(node), Fault::Kill) => power_off(lab, node),
+        (Some(node), Fault::Freeze) if serves(lab, node) => bail!(
+            "what {target} serves runs in the lab itself and cannot be frozen\n\
+             hint: cut or blackhole it"
+        ),
         (Some(node), Fault::Freeze) => {
             let count = lab.node(&node.name)?.signal_all(Signal::SIGSTOP)?;
             Ok(format!("{target}: {count} processes frozen"))
@@ -37,6 +41,12 @@ pub fn inject(lab: &Lab, target: &str, fault: Fault) -> Result<String> {
             Ok(format!("{target}: {fault:?}"))
         }
     }
+}
+
+/// Whether a cloud's API listens in a node.
+fn serves(lab: &Lab, node: &NodeSpec) -> bool {
+    let mut services = lab.topology().services.values();
+    services.any(|service| service.node == node.name)
 }
 
 fn power_off(lab: &Lab, node: &NodeSpec) -> Result<String> {

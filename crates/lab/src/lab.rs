@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::cloud::running::Running;
 use crate::fabric::counters::DropReport;
 use crate::fabric::forward::Engine;
 use crate::fabric::underlay::{Link, Underlay};
@@ -19,6 +20,7 @@ pub struct Lab {
     topology: Topology,
     nodes: BTreeMap<String, Node>,
     engine: Arc<Engine>,
+    clouds: BTreeMap<String, Running>,
     phase: Mutex<String>,
 }
 
@@ -52,11 +54,17 @@ pub struct NodeStatus {
 
 impl Lab {
     /// Puts together what was built.
-    pub fn new(topology: Topology, nodes: BTreeMap<String, Node>, engine: Arc<Engine>) -> Self {
+    pub fn new(
+        topology: Topology,
+        nodes: BTreeMap<String, Node>,
+        engine: Arc<Engine>,
+        clouds: BTreeMap<String, Running>,
+    ) -> Self {
         Self {
             topology,
             nodes,
             engine,
+            clouds,
             phase: Mutex::new("starting".to_owned()),
         }
     }
@@ -94,7 +102,16 @@ impl Lab {
         &self.engine
     }
 
-    /// Changes a fabric's state table, as somebody would through the cloud's API.
+    /// The API in front of a fabric.
+    ///
+    /// # Errors
+    /// When the lab has none for that cloud.
+    pub fn cloud(&self, fabric: &str) -> Result<&Running> {
+        let found = self.clouds.get(fabric);
+        found.with_context(|| format!("the lab has no API of {fabric}"))
+    }
+
+    /// Changes a fabric's state table past its API: what the fabric does without one.
     ///
     /// # Errors
     /// When there is no such fabric or the cloud refuses the change.

@@ -30,7 +30,7 @@ pub struct Drivers {
 pub struct Report {
     /// The scenario's id.
     pub scenario: String,
-    /// Whether every assertion held.
+    /// Whether every assertion held, and there was one.
     pub passed: bool,
     /// Wall time, from an empty machine to the verdict.
     pub seconds: f64,
@@ -47,7 +47,8 @@ impl Report {
     pub fn new(scenario: &str) -> Self {
         Self {
             scenario: scenario.to_owned(),
-            passed: true,
+            // What looked at nothing has shown nothing.
+            passed: false,
             seconds: 0.0,
             driver: Drivers::default(),
             assertions: Vec::new(),
@@ -57,7 +58,7 @@ impl Report {
 
     /// Adds an assertion.
     pub fn add(&mut self, id: &str, passed: bool, detail: String) {
-        self.passed &= passed;
+        self.passed = passed && (self.passed || self.assertions.is_empty());
         self.assertions.push(Assertion {
             id: id.to_owned(),
             passed,
@@ -123,6 +124,18 @@ fn cell(assertion: Option<&Assertion>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_looked_at_nothing_has_not_passed() {
+        let mut report = Report::new("two-site-doctor");
+        assert!(!report.passed);
+        report.add("ping", true, String::new());
+        report.add("ssh", true, String::new());
+        assert!(report.passed);
+        report.add("scp", false, String::new());
+        report.add("nat", true, String::new());
+        assert!(!report.passed);
+    }
 
     #[test]
     fn one_failure_fails_the_run_and_the_shape_is_stable() {

@@ -1,8 +1,9 @@
 //! Topologies as data: fabrics, nodes, links, addresses, routes. They decide nothing and start nothing.
 
+mod azure;
 mod two_site;
 
-pub use two_site::{GATEWAY, Site, TwoSite, WIREGUARD_PORT};
+pub use two_site::{GATEWAY, Names, Site, TwoSite, WIREGUARD_PORT};
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -10,6 +11,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 
+use crate::cloud::azure::Site as Subscription;
 use crate::fabric::underlay::Underlay;
 use crate::fabric::{Cloud, FabricState, NicId};
 
@@ -142,6 +144,20 @@ pub struct NodeSpec {
     pub routes: Vec<StaticRoute>,
 }
 
+/// A cloud's API and metadata service. They keep no state of their own about the network: what they show and
+/// change is the table that the fabric's packets are decided from.
+#[derive(Debug, Clone)]
+pub struct CloudService {
+    /// The node that they listen in.
+    pub node: String,
+    /// What the API calls things, who is who, and how fast it is.
+    pub subscription: Subscription,
+    /// The name that the API is known under.
+    pub name: &'static str,
+    /// Where that name leads.
+    pub address: Ipv4Addr,
+}
+
 /// A whole topology.
 #[derive(Debug, Clone)]
 pub struct Topology {
@@ -149,6 +165,8 @@ pub struct Topology {
     pub name: String,
     /// Cloud fabrics by name, in the state that the scenario starts from.
     pub fabrics: BTreeMap<String, FabricState>,
+    /// APIs in front of fabrics, by the fabric's name.
+    pub services: BTreeMap<String, CloudService>,
     /// The links between sites.
     pub underlay: Underlay,
     /// Nodes.

@@ -2,12 +2,14 @@
 //!
 //! Each cloud is a pure function from a request to a reply over its own control-plane state and the fabric's
 //! [`FabricState`]: [`azure`]. No sockets, no clock: time is an argument, so that tests drive a cloud without
-//! either. [`serve`] puts one behind HTTP(S); [`fault`] makes it misbehave on demand; [`throttle`] limits it.
+//! either. [`serve`] puts one behind HTTP(S), [`running`] into a lab; [`fault`] makes it misbehave on demand,
+//! [`throttle`] limits it.
 
 pub mod api;
 pub mod azure;
 pub mod fault;
 mod json;
+pub mod running;
 pub mod serve;
 pub mod throttle;
 pub mod tls;

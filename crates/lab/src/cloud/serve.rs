@@ -92,7 +92,8 @@ impl<C: Cloud> Service<C> {
         work(&mut cloud, self.began.elapsed())
     }
 
-    fn answer(&self, request: &Request, control: bool) -> super::Reply {
+    /// Answers a request; with `control`, also what is asked of the lab.
+    pub(super) fn answer(&self, request: &Request, control: bool) -> super::Reply {
         self.with(|cloud, now| {
             if control && request.path.starts_with("/lab/") {
                 return cloud.control(now, request).into();

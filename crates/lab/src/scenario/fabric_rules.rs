@@ -24,7 +24,7 @@ const COUNT: u64 = 5;
 /// Address unassigned, forwarding off, a route in place of the address; then all as before.
 pub(super) fn run(trial: &mut Trial<'_>) -> Result<()> {
     let captured = Site::Onprem.client_address();
-    let nic = NicId::from(trial.two_site().router_nic());
+    let nic = NicId::from(trial.two_site().names().router_nic);
     change(trial, |state| state.unassign(&nic, captured).map(drop))?;
     no_answer(trial, "unassigned-never-arrives", "address-not-assigned");
     arrives(trial, "forwarding-on-passes");
@@ -54,7 +54,7 @@ fn change<T>(
 
 /// Azure: a user's `/32` to the router captures as well, and needs the flag.
 fn route_in_place(trial: &mut Trial<'_>, nic: &NicId) -> Result<()> {
-    let table = "main".into();
+    let table = trial.two_site().names().route_table.into();
     let name = "onprem-capture";
     change(trial, |state| {
         let router = state.nics().get(nic).and_then(|nic| nic.addresses.first());

@@ -44,10 +44,13 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// The report. A scenario that could not be carried out has failed.
+    /// The report. A scenario that could not be carried out, or that looked at nothing, has failed.
     pub fn conclude(mut self, outcome: Result<()>) -> Report {
         if let Err(error) = outcome {
             self.found("carried-out", false, format!("{error:#}"));
+        }
+        if self.report.assertions.is_empty() {
+            self.found("carried-out", false, "nothing was looked at".to_owned());
         }
         self.report.seconds = (self.voice.seconds() * 10.0).round() / 10.0;
         self.report

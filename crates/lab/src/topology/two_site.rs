@@ -9,14 +9,15 @@
 //! ```
 //!
 //! The captured address .9 is a secondary address of the cloud router's NIC; .7 is answered for by
-//! proxy ARP on the on-prem LAN.
+//! proxy ARP on the on-prem LAN. Where the lab has the cloud's API, it stands behind the underlay as
+//! `azure-api` 192.0.2.10, and its metadata service at 169.254.169.254 beside the fabric.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Interface, NodeSpec, Role, StaticRoute, Topology, Wire};
+use super::{Interface, NodeSpec, Role, StaticRoute, Topology, Wire, azure};
 use crate::fabric::header::protocol;
 use crate::fabric::routes::{Route, RouteTarget};
 use crate::fabric::security::{Access, Direction, SecurityRule};
@@ -93,6 +94,21 @@ impl Site {
     }
 }
 
+/// Names in a fabric's table.
+#[derive(Debug, Clone, Copy)]
+pub struct Names {
+    /// The router's NIC.
+    pub router_nic: &'static str,
+    /// The client's NIC.
+    pub client_nic: &'static str,
+    /// The subnet.
+    pub subnet: &'static str,
+    /// The subnet's route table.
+    pub route_table: &'static str,
+    /// The rules of both NICs.
+    pub rules: &'static str,
+}
+
 /// The parameters of the topology.
 #[derive(Debug, Clone, Copy)]
 pub struct TwoSite {
@@ -130,18 +146,29 @@ impl TwoSite {
         self.cloud.to_string()
     }
 
-    /// What the cloud calls the router's NIC.
-    pub fn router_nic(&self) -> &'static str {
+    /// What the fabric's table calls the parts of the cloud's network.
+    pub fn names(&self) -> Names {
         match self.cloud {
-            Cloud::Aws => "eni-0c0ffee0000000004",
-            Cloud::Azure => {
-                "/subscriptions/26412fa4-cd3a-4128-9794-72ee01876d84/resourceGroups/cloudedge-lab\
-                 /providers/Microsoft.Network/networkInterfaces/ce-router-nic"
-            }
-            Cloud::Oci => "ocid1.vnic.oc1.ap-tokyo-1.abxhiljrcloudedgerouter",
-            Cloud::Gcp => {
-                "projects/cloudedge-lab/zones/asia-northeast1-a/instances/routerd-cloud/nic0"
-            }
+            Cloud::Azure => azure::NAMES,
+            cloud => Names {
+                router_nic: match cloud {
+                    Cloud::Aws => "eni-0c0ffee0000000004",
+                    Cloud::Oci => "ocid1.vnic.oc1.ap-tokyo-1.abxhiljrcloudedgerouter",
+                    _ => "projects/cloudedge-lab/zones/asia-northeast1-a/instances/routerd-cloud/nic0",
+                },
+                client_nic: "client-nic",
+                subnet: "subnet",
+                route_table: "main",
+                rules: "members",
+            },
+        }
+    }
+
+    /// The router's NIC in the form that its cloud's API has for it.
+    pub fn nic_ref(&self) -> String {
+        match self.cloud {
+            Cloud::Azure => azure::subscription().nic_id(&self.names().router_nic.into()),
+            _ => self.names().router_nic.to_owned(),
         }
     }
 
@@ -178,9 +205,15 @@ impl TwoSite {
     pub fn topology(&self, name: &str) -> Result<Topology, StateError> {
         let mut nodes = self.cloud_nodes();
         nodes.extend(self.onprem_nodes());
+        let mut services = BTreeMap::new();
+        if self.cloud == Cloud::Azure {
+            nodes.push(azure::node(&self.fabric(), SUBNET));
+            services.insert(self.fabric(), azure::service());
+        }
         Ok(Topology {
             name: name.to_owned(),
             fabrics: BTreeMap::from([(self.fabric(), self.fabric_state()?)]),
+            services,
             underlay: self.underlay(),
             nodes,
             inner: vec![SUBNET],
@@ -207,40 +240,41 @@ impl TwoSite {
             allow("subnet", None, SUBNET, None),
             allow("wireguard", Some(protocol::UDP), any, Some(port)),
         ];
-        state.put_rule_set("members".into(), rules);
-        state.add_route_table("main".into());
+        let names = self.names();
+        state.put_rule_set(names.rules.into(), rules);
+        state.add_route_table(names.route_table.into());
         let subnet = Subnet {
             prefix: SUBNET,
-            route_table: Some("main".into()),
-            rules: vec!["members".into()],
+            route_table: Some(names.route_table.into()),
+            rules: Vec::new(),
             hybrid: false,
         };
-        state.add_subnet("subnet".into(), subnet)?;
+        state.add_subnet(names.subnet.into(), subnet)?;
         let internet = Route {
             prefix: any,
             target: RouteTarget::Internet,
             priority: 1000,
         };
-        state.put_route(&"main".into(), "default", internet)?;
+        state.put_route(&names.route_table.into(), "default", internet)?;
         let address = |name: &str, address, public| NicAddress {
             name: name.to_owned(),
             address,
             public,
         };
         let nic = |mac, addresses, forwarding| Nic {
-            subnet: "subnet".into(),
+            subnet: names.subnet.into(),
             mac,
             addresses,
             forwarding,
-            rules: Vec::new(),
+            rules: vec![names.rules.into()],
         };
         let router = vec![
             address("ipconfig1", CLOUD_ROUTER, Some(CLOUD_PUBLIC)),
             address("ipconfig-onprem-capture", ONPREM_CLIENT, None),
         ];
         let client = vec![address("ipconfig1", CLOUD_CLIENT, None)];
-        state.add_nic(self.router_nic().into(), nic(mac(4), router, true))?;
-        state.add_nic("client-nic".into(), nic(mac(7), client, false))?;
+        state.add_nic(names.router_nic.into(), nic(mac(4), router, true))?;
+        state.add_nic(names.client_nic.into(), nic(mac(7), client, false))?;
         Ok(state)
     }
 
@@ -261,10 +295,10 @@ impl TwoSite {
             routes: vec![default_route(GATEWAY)],
         };
         let (router, client) = (Site::Cloud.router(), Site::Cloud.client());
-        let nic = self.router_nic();
+        let names = self.names();
         vec![
-            vm(router, Role::Router, nic, CLOUD_ROUTER, mac(4)),
-            vm(client, Role::Host, "client-nic", CLOUD_CLIENT, mac(7)),
+            vm(router, Role::Router, names.router_nic, CLOUD_ROUTER, mac(4)),
+            vm(client, Role::Host, names.client_nic, CLOUD_CLIENT, mac(7)),
         ]
     }
 
@@ -341,37 +375,40 @@ impl TwoSite {
         let cloud = link(Attachment::Fabric(self.fabric()), CLOUD_PUBLIC);
         let onprem = link(port(&edge), ONPREM_PUBLIC);
         let gateway = link(port("onprem-gw"), ONPREM_GATEWAY_PUBLIC);
-        Underlay {
-            links: BTreeMap::from([
-                ("cloud-uplink".to_owned(), cloud),
-                ("onprem-uplink".to_owned(), onprem),
-                ("onprem-gw-uplink".to_owned(), gateway),
-            ]),
+        let mut links = BTreeMap::from([
+            ("cloud-uplink".to_owned(), cloud),
+            ("onprem-uplink".to_owned(), onprem),
+            ("onprem-gw-uplink".to_owned(), gateway),
+        ]);
+        if self.cloud == Cloud::Azure {
+            let api = link(Attachment::Port(azure::UPLINK_PORT.to_owned()), azure::ADDRESS);
+            links.insert("azure-api-uplink".to_owned(), api);
         }
+        Underlay { links }
     }
 }
 
 /// The `/30` that an underlay link consists of, seen from the site's address.
-fn link_net(address: Ipv4Addr) -> Ipv4Net {
+pub(super) fn link_net(address: Ipv4Addr) -> Ipv4Net {
     on(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 30), address).trunc()
 }
 
 /// The underlay router's address on the link: the other host of the `/30`.
-fn link_router(address: Ipv4Addr) -> Ipv4Addr {
+pub(super) fn link_router(address: Ipv4Addr) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(address) ^ 3)
 }
 
-fn on(net: Ipv4Net, address: Ipv4Addr) -> Ipv4Net {
+pub(super) fn on(net: Ipv4Net, address: Ipv4Addr) -> Ipv4Net {
     Ipv4Net::new_assert(address, net.prefix_len())
 }
 
-fn default_route(via: Ipv4Addr) -> StaticRoute {
+pub(super) fn default_route(via: Ipv4Addr) -> StaticRoute {
     StaticRoute {
         destination: Ipv4Net::default(),
         via,
     }
 }
 
-fn mac(number: u8) -> [u8; 6] {
+pub(super) fn mac(number: u8) -> [u8; 6] {
     [0x02, 0, 0, 0x77, 0x60, number]
 }
