@@ -48,7 +48,7 @@ impl FakeKernel {
             Some(KeySource::File(path)) => Some(self.public_half(path)?),
             None => None,
         };
-        if let Some(port) = change.listen_port {
+        if let Some(port) = change.listen_port.filter(|port| *port != 0) {
             let mut others = self
                 .host
                 .wireguard
@@ -67,10 +67,16 @@ impl FakeKernel {
                 prints.push((*public_key, self.public_half(path)?));
             }
         }
+        let held = |port: &u16| self.host.wireguard.values().any(|d| d.listen_port == *port);
+        let any_port = (40_000..u16::MAX).find(|port| !held(port)).unwrap_or(0);
         let device = self.host.wireguard.get_mut(ifname);
         let device = device.ok_or("No such device")?;
         device.public_key = key.or(device.public_key);
-        device.listen_port = change.listen_port.unwrap_or(device.listen_port);
+        device.listen_port = match change.listen_port {
+            Some(0) => any_port,
+            Some(port) => port,
+            None => device.listen_port,
+        };
         for (public_key, peer) in &change.peers {
             set_peer(device, *public_key, peer)?;
         }

@@ -12,6 +12,8 @@ pub(crate) enum Stage {
     FreeCapturedAddress,
     MakeKey,
     MakeLink,
+    /// A port that another tunnel is to listen on.
+    FreePort,
     ConfigureTunnel,
     SetLink,
     AddAddress,

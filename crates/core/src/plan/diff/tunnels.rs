@@ -29,8 +29,24 @@ pub(super) fn diff_tunnels(desired: &Desired<'_>, host: &Host<'_>, steps: &mut S
         .filter_map(|name| host.observed.wireguard.get(*name))
         .map(|device| device.listen_port)
         .collect();
+    let freed = ports_to_free(desired, host);
+    for (ifname, port) in &freed {
+        if let Some(tunnel) = desired.tunnels.get(ifname) {
+            let change = WireGuardChange {
+                listen_port: Some(*port),
+                ..WireGuardChange::default()
+            };
+            push_change(Stage::FreePort, ifname, tunnel, change, steps);
+        }
+    }
     for (ifname, tunnel) in &desired.tunnels {
-        diff_tunnel(ifname, tunnel, &held_ports, host, steps);
+        let device = host.observed.wireguard.get(ifname);
+        let port = device.map(|device| device.listen_port);
+        let ports = Ports {
+            current: freed.get(ifname).copied().or(port),
+            held: &held_ports,
+        };
+        diff_tunnel(ifname, tunnel, &ports, host, steps);
     }
     for ifname in leaving {
         let ifname = ifname.clone();
@@ -38,10 +54,40 @@ pub(super) fn diff_tunnels(desired: &Desired<'_>, host: &Host<'_>, steps: &mut S
     }
 }
 
+/// Tunnels that stay and listen on a port that another one is to have, with the port that they take first: the one
+/// that they are to have where nobody is there yet, else any (0), as when two swap theirs.
+fn ports_to_free<'a>(desired: &Desired<'a>, host: &Host<'_>) -> BTreeMap<&'a IfName, u16> {
+    let wanted = |port: u16, but: &IfName| {
+        let mut others = desired.tunnels.iter().filter(|(name, _)| **name != but);
+        port != 0 && others.any(|(_, tunnel)| tunnel.intent.listen_port == Some(port))
+    };
+    let held = |port: u16| {
+        let mut devices = host.observed.wireguard.values();
+        devices.any(|device| device.listen_port == port)
+    };
+    let tunnels = desired.tunnels.iter();
+    tunnels
+        .filter_map(|(ifname, tunnel)| {
+            let current = host.observed.wireguard.get(*ifname)?.listen_port;
+            let own = tunnel.intent.listen_port;
+            let leaves = own != Some(current) && wanted(current, ifname);
+            leaves.then(|| (*ifname, own.filter(|port| !held(*port)).unwrap_or(0)))
+        })
+        .collect()
+}
+
+/// The ports that decide when a tunnel can take its own.
+struct Ports<'a> {
+    /// Its port when its turn comes.
+    current: Option<u16>,
+    /// Those of tunnels that go, until they are gone.
+    held: &'a BTreeSet<u16>,
+}
+
 fn diff_tunnel(
     ifname: &IfName,
     tunnel: &Tunnel<'_>,
-    held_ports: &BTreeSet<u16>,
+    ports: &Ports<'_>,
     host: &Host<'_>,
     steps: &mut Steps,
 ) {
@@ -65,11 +111,10 @@ fn diff_tunnel(
         listen_port: tunnel.intent.listen_port,
         peers: diff_peers(ifname, tunnel, device, host),
     };
-    let current_port = device.map(|device| device.listen_port);
     change.listen_port = change
         .listen_port
-        .filter(|port| Some(*port) != current_port);
-    if let Some(port) = change.listen_port.filter(|port| held_ports.contains(port)) {
+        .filter(|port| Some(*port) != ports.current);
+    if let Some(port) = change.listen_port.filter(|port| ports.held.contains(port)) {
         change.listen_port = None;
         let late = WireGuardChange {
             listen_port: Some(port),

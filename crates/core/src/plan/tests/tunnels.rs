@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{texts, waits};
+use crate::key::KeySource;
 use crate::observed::PeerState;
 use crate::plan::{Action, PeerChange};
 use crate::testing::*;
@@ -137,6 +138,85 @@ fn a_port_is_taken_over_from_a_tunnel_that_goes() {
     assert!(at("ip route replace 10.77.60.9/32 dev wg-new") < at("ip link delete wg-hybrid"));
     assert!(at("ip link delete wg-hybrid") < at("wg set wg-new listen-port 51820"));
     assert!(!texts.iter().any(|t| t.starts_with("ip route delete")));
+}
+
+/// Tunnels `wg-0`, `wg-1` … that listen on these ports.
+fn listening(ports: &[Option<u16>]) -> crate::Effective {
+    let mut wanted = cloud();
+    let tunnel = wanted.wireguard.remove(&name("wg-hybrid")).expect("tunnel");
+    wanted.addresses.clear();
+    wanted.delivery.clear();
+    wanted.routes.clear();
+    wanted.captures.clear();
+    for (number, port) in ports.iter().enumerate() {
+        let mut tunnel = tunnel.clone();
+        tunnel.peers.clear();
+        tunnel.listen_port = *port;
+        tunnel.private_key = KeySource::File(format!("/var/lib/routerd/keys/{number}").into());
+        let ifname = name(&format!("wg-{number}"));
+        wanted.wireguard.insert(ifname, tunnel);
+    }
+    wanted
+}
+
+/// The plan's changes of ports, after both configurations were applied one after the other.
+fn port_changes(before: &[Option<u16>], after: &[Option<u16>]) -> Vec<String> {
+    let mut node = Node::new(cloud_host());
+    node.apply(&listening(before));
+    // `apply` fails where the kernel refuses a step, and when something is left to do afterwards.
+    let plan = node.apply(&listening(after));
+    let changes = texts(&plan).into_iter().filter(|t| t.contains("listen-port"));
+    changes.collect()
+}
+
+#[test]
+fn two_living_tunnels_swap_their_ports() {
+    let changes = port_changes(&[Some(51820), Some(51821)], &[Some(51821), Some(51820)]);
+    assert_eq!(
+        changes,
+        [
+            "wg set wg-0 listen-port 0",
+            "wg set wg-1 listen-port 0",
+            "wg set wg-0 listen-port 51821",
+            "wg set wg-1 private-key /var/lib/routerd/keys/1 listen-port 51820",
+        ]
+    );
+}
+
+#[test]
+fn ports_move_along_a_row_of_tunnels() {
+    let [a, b, c, d] = [51820, 51821, 51822, 51823].map(Some);
+    let changes = port_changes(&[a, b, c], &[b, c, d]);
+    assert_eq!(
+        changes,
+        [
+            "wg set wg-1 listen-port 0",
+            "wg set wg-2 listen-port 51823",
+            "wg set wg-0 listen-port 51821",
+            "wg set wg-1 listen-port 51822",
+        ]
+    );
+    // A ring, and a new tunnel on a port that an old one leaves.
+    assert_eq!(port_changes(&[a, b, c], &[b, c, a]).len(), 6);
+    assert_eq!(
+        port_changes(&[a], &[b, a]),
+        [
+            "wg set wg-0 listen-port 51821",
+            "wg set wg-1 private-key /var/lib/routerd/keys/1 listen-port 51820",
+        ]
+    );
+}
+
+#[test]
+fn a_tunnel_on_a_random_port_makes_way() {
+    let changes = port_changes(&[Some(51820)], &[None, Some(51820)]);
+    assert_eq!(
+        changes,
+        [
+            "wg set wg-0 listen-port 0",
+            "wg set wg-1 private-key /var/lib/routerd/keys/1 listen-port 51820",
+        ]
+    );
 }
 
 #[test]
