@@ -15,6 +15,11 @@ fn check(scene: &Scene<'_>, findings: &mut Findings) {
             continue;
         }
         let host = address.addr();
+        if !scene.runtime.daemon {
+            // Only the daemon hears them.
+            findings.skip(&intent.owner, "nobody listens on the LAN while the daemon is down");
+            continue;
+        }
         match scene.host.observed.arp_conflicts.get(&address) {
             None => tally.pass(&intent.owner, format!("nobody else answers for {host}")),
             Some(conflict) => {

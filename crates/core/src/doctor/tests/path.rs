@@ -1,8 +1,12 @@
 //! Faults of the way between capture interface and tunnel.
 
-use super::{examine, fault, faults, site_cloud, site_onprem};
+use api::doctor::CheckStatus;
+
+use super::{examine, fault, faults, running, site_cloud, site_onprem};
+use crate::doctor::{Runtime, doctor, query};
 use crate::effective::RouteTarget;
 use crate::observed::{ArpConflict, Route};
+use crate::plan;
 use crate::sysctl::{Sysctl, SysctlKey};
 use crate::testing::*;
 
@@ -254,6 +258,20 @@ fn somebody_else_answers() {
            ens21 too, heard 3s ago\n     fix: arping -D -c 3 -I ens21 10.77.60.7",
         ],
     );
+}
+
+#[test]
+fn nobody_has_listened_while_the_daemon_is_down() {
+    let (mut node, effective) = site_onprem();
+    let observed = node.look(&query(&effective));
+    let plan = plan::plan(&effective, &observed, &node.ledger);
+    let down = Runtime {
+        daemon: false,
+        ..running()
+    };
+    let report = doctor(Some("hybrid"), &effective, &observed, &plan, &down);
+    let check = report.checks.iter().find(|c| c.code == "arp-conflict");
+    assert_eq!(check.map(|c| c.status), Some(CheckStatus::Skip));
 }
 
 #[test]
