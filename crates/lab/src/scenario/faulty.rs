@@ -132,6 +132,13 @@ const FAULTS: &[Fault] = &[
         "nft delete table inet site",
         "firewall-overlay",
     )),
+    // Nothing gets through, answers neither: the session that stands now is the last.
+    foreign(
+        "overlay-port-dropped",
+        "nft 'table inet site { chain in { type filter hook input priority 0; udp dport 51820 drop; }; }'",
+        "nft delete table inet site",
+        "firewall-overlay",
+    ),
     foreign(
         "stale-table-drops",
         "nft 'table inet routerd_filter { chain f { type filter hook forward priority 0; policy drop; }; }'",
