@@ -65,7 +65,11 @@ impl Running {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| anyhow!("make a secret: {error}"))?;
         let group = site.group_id();
-        let principals: Vec<String> = site.machines.values().map(|m| m.principal.clone()).collect();
+        let principals: Vec<String> = site
+            .machines
+            .values()
+            .map(|m| m.principal.clone())
+            .collect();
         let mut azure = Azure::new(site, &state, secret);
         for principal in principals {
             azure.assign_role(Assignment {

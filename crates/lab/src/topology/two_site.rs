@@ -154,7 +154,9 @@ impl TwoSite {
                 router_nic: match cloud {
                     Cloud::Aws => "eni-0c0ffee0000000004",
                     Cloud::Oci => "ocid1.vnic.oc1.ap-tokyo-1.abxhiljrcloudedgerouter",
-                    _ => "projects/cloudedge-lab/zones/asia-northeast1-a/instances/routerd-cloud/nic0",
+                    _ => {
+                        "projects/cloudedge-lab/zones/asia-northeast1-a/instances/routerd-cloud/nic0"
+                    }
                 },
                 client_nic: "client-nic",
                 subnet: "subnet",
@@ -381,7 +383,10 @@ impl TwoSite {
             ("onprem-gw-uplink".to_owned(), gateway),
         ]);
         if self.cloud == Cloud::Azure {
-            let api = link(Attachment::Port(azure::UPLINK_PORT.to_owned()), azure::ADDRESS);
+            let api = link(
+                Attachment::Port(azure::UPLINK_PORT.to_owned()),
+                azure::ADDRESS,
+            );
             links.insert("azure-api-uplink".to_owned(), api);
         }
         Underlay { links }

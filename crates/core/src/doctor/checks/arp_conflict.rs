@@ -17,7 +17,10 @@ fn check(scene: &Scene<'_>, findings: &mut Findings) {
         let host = address.addr();
         if !scene.runtime.daemon {
             // Only the daemon hears them.
-            findings.skip(&intent.owner, "nobody listens on the LAN while the daemon is down");
+            findings.skip(
+                &intent.owner,
+                "nobody listens on the LAN while the daemon is down",
+            );
             continue;
         }
         match scene.host.observed.arp_conflicts.get(&address) {

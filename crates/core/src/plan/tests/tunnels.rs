@@ -165,7 +165,9 @@ fn port_changes(before: &[Option<u16>], after: &[Option<u16>]) -> Vec<String> {
     node.apply(&listening(before));
     // `apply` fails where the kernel refuses a step, and when something is left to do afterwards.
     let plan = node.apply(&listening(after));
-    let changes = texts(&plan).into_iter().filter(|t| t.contains("listen-port"));
+    let changes = texts(&plan)
+        .into_iter()
+        .filter(|t| t.contains("listen-port"));
     changes.collect()
 }
 
