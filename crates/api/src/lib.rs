@@ -8,6 +8,7 @@ pub mod control;
 pub mod diagnostic;
 pub mod doctor;
 pub mod event;
+pub mod federation;
 pub mod name;
 pub mod plan;
 pub mod plugin;

@@ -13,6 +13,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::action::Policy;
+use crate::federation::intent::Federation;
 use crate::key::{KeySource, PublicKey};
 
 /// Everything that is asked for.
@@ -36,6 +37,8 @@ pub struct Effective {
     pub policies: BTreeMap<String, Policy>,
     /// Programs that observe, propose and execute, by name.
     pub plugins: BTreeMap<String, PluginIntent>,
+    /// What is asked of event federation.
+    pub federation: Federation,
 }
 
 /// A resource as it was written.

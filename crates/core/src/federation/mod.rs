@@ -3,6 +3,7 @@
 //!
 //! Delivery is at least once and handling is idempotent. Time, nonces and jitter are arguments.
 
+pub mod intent;
 pub mod outbox;
 pub mod receive;
 pub mod signature;

@@ -26,12 +26,17 @@ pub struct Filter {
 impl Filter {
     /// Whether the peer wants this event.
     pub fn admits(&self, event: &Event) -> bool {
-        (self.types.is_empty() || self.types.contains(&event.kind))
+        self.admits_fact(&event.kind, &event.subject)
+    }
+
+    /// Whether the peer wants events of this type about this subject.
+    pub fn admits_fact(&self, kind: &str, subject: &str) -> bool {
+        (self.types.is_empty() || self.types.iter().any(|one| one == kind))
             && (self.subject_prefixes.is_empty()
                 || self
                     .subject_prefixes
                     .iter()
-                    .any(|p| event.subject.starts_with(p)))
+                    .any(|prefix| subject.starts_with(prefix)))
     }
 }
 

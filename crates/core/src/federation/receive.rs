@@ -36,8 +36,10 @@ pub struct Receiver {
     pub node: String,
     /// The senders that we know, by node name.
     pub senders: BTreeMap<String, Verifier>,
-    /// How far a sender's clock may be off, and how long nonces are remembered, in milliseconds.
+    /// How far a sender's clock may be off, in milliseconds.
     pub replay_window: u64,
+    /// How long the transport may hold a message, in milliseconds: 0 where nodes talk to each other.
+    pub held: u64,
 }
 
 /// What the receiver remembers.
@@ -76,9 +78,25 @@ pub enum Refusal {
     /// Too many bytes or events.
     #[error("the batch is too large")]
     TooLarge,
+    /// More at a time than this node takes.
+    #[error("too many messages at a time; try again")]
+    Busy,
 }
 
 impl Refusal {
+    /// Every reason, in the order of their status codes.
+    pub const ALL: [Self; 9] = [
+        Self::Malformed,
+        Self::Signature,
+        Self::Source,
+        Self::Skew,
+        Self::Group,
+        Self::Recipient,
+        Self::Replay,
+        Self::TooLarge,
+        Self::Busy,
+    ];
+
     /// The HTTP status of the answer.
     pub fn status(self) -> u16 {
         match self {
@@ -87,6 +105,7 @@ impl Refusal {
             Self::Skew | Self::Group | Self::Recipient => 403,
             Self::Replay => 409,
             Self::TooLarge => 413,
+            Self::Busy => 429,
         }
     }
 
@@ -101,6 +120,7 @@ impl Refusal {
             Self::Replay => "replay",
             Self::Source => "source",
             Self::TooLarge => "too-large",
+            Self::Busy => "busy",
         }
     }
 }
@@ -154,6 +174,20 @@ impl Receiver {
         signature: &str,
         known: &impl Known,
     ) -> Result<Accepted, Refusal> {
+        self.authenticate(now, envelope, signature)?;
+        self.accept(now, envelope, known)
+    }
+
+    /// The first half of [`Self::receive`]: is this message for us, now, from whom it says? Needs no memory.
+    ///
+    /// # Errors
+    /// The reason to refuse the message.
+    pub fn authenticate(
+        &self,
+        now: Timestamp,
+        envelope: &Envelope<'_>,
+        signature: &str,
+    ) -> Result<(), Refusal> {
         if envelope.body.len() > MAX_BODY {
             return Err(Refusal::TooLarge);
         }
@@ -164,7 +198,20 @@ impl Receiver {
         if !verifier.verifies(envelope, signature) {
             return Err(Refusal::Signature);
         }
-        self.check_addressing(now, envelope)?;
+        self.check_addressing(now, envelope)
+    }
+
+    /// The second half of [`Self::receive`], for a message that is authentic. What it finds holds as long as
+    /// nobody else changes what is `known`.
+    ///
+    /// # Errors
+    /// The reason to refuse the message.
+    pub fn accept(
+        &self,
+        now: Timestamp,
+        envelope: &Envelope<'_>,
+        known: &impl Known,
+    ) -> Result<Accepted, Refusal> {
         if known.nonce_seen(envelope.sender, envelope.nonce) {
             return Err(Refusal::Replay);
         }
@@ -179,7 +226,12 @@ impl Receiver {
         {
             return Err(Refusal::Source);
         }
-        Ok(self.sort_out(now, batch, known))
+        Ok(sort_out(now, &self.group, batch.events, known))
+    }
+
+    /// Until when a message of this time has to be remembered: afterwards it is refused for its time.
+    pub fn remember_until(&self, timestamp: Timestamp) -> Timestamp {
+        timestamp.plus_millis(self.replay_window + self.held + 1)
     }
 
     fn check_addressing(&self, now: Timestamp, envelope: &Envelope<'_>) -> Result<(), Refusal> {
@@ -189,39 +241,44 @@ impl Receiver {
         if envelope.recipient != self.node {
             return Err(Refusal::Recipient);
         }
-        let skew = now
-            .millis_since(envelope.timestamp)
-            .max(envelope.timestamp.millis_since(now));
-        if skew > self.replay_window {
+        let late = now.millis_since(envelope.timestamp) > self.replay_window + self.held;
+        let early = envelope.timestamp.millis_since(now) > self.replay_window;
+        if late || early {
             Err(Refusal::Skew)
         } else {
             Ok(())
         }
     }
+}
 
-    fn sort_out(&self, now: Timestamp, batch: Batch, known: &impl Known) -> Accepted {
-        // An id may come twice within one batch, too.
-        let mut fresh: BTreeMap<String, [u8; 32]> = BTreeMap::new();
-        let mut events = Vec::with_capacity(batch.events.len());
-        for event in batch.events {
-            let digest = digest(&event);
-            let stored = known
-                .event_digest(&event.id)
-                .or_else(|| fresh.get(&event.id).copied());
-            let outcome = match stored {
-                _ if event.group != self.group || !well_formed(&event) => Outcome::Invalid,
-                Some(same) if same == digest => Outcome::Duplicate,
-                Some(_) => Outcome::Conflict,
-                None if event.expires_at <= now => Outcome::Expired,
-                None => Outcome::Accepted,
-            };
-            if outcome == Outcome::Accepted {
-                fresh.insert(event.id.clone(), digest);
-            }
-            events.push((event, outcome));
+/// What becomes of each of these events in a group.
+pub fn sort_out(
+    now: Timestamp,
+    group: &str,
+    candidates: Vec<Event>,
+    known: &impl Known,
+) -> Accepted {
+    // An id may come twice within one batch, too.
+    let mut fresh: BTreeMap<String, [u8; 32]> = BTreeMap::new();
+    let mut events = Vec::with_capacity(candidates.len());
+    for event in candidates {
+        let digest = digest(&event);
+        let stored = known
+            .event_digest(&event.id)
+            .or_else(|| fresh.get(&event.id).copied());
+        let outcome = match stored {
+            _ if event.group != group || !well_formed(&event) => Outcome::Invalid,
+            Some(same) if same == digest => Outcome::Duplicate,
+            Some(_) => Outcome::Conflict,
+            None if event.expires_at <= now => Outcome::Expired,
+            None => Outcome::Accepted,
+        };
+        if outcome == Outcome::Accepted {
+            fresh.insert(event.id.clone(), digest);
         }
-        Accepted { events }
+        events.push((event, outcome));
     }
+    Accepted { events }
 }
 
 /// Whether an event says something that can be stored and matched.

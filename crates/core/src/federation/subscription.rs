@@ -70,6 +70,17 @@ impl Gather {
     }
 }
 
+/// How many events a run is given: many at first; after failures ever fewer, so that one bad event ends up alone.
+pub fn batch_limit(attempts: u32) -> usize {
+    256 >> attempts.saturating_mul(4).min(8)
+}
+
+/// How long events wait after their run failed for the `attempts + 1`th time, in milliseconds: from one second up
+/// to five minutes.
+pub fn retry_wait(attempts: u32) -> u64 {
+    (1_000 << attempts.min(16)).min(300_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +143,14 @@ mod tests {
             }
             .admits(&event())
         );
+    }
+
+    #[test]
+    fn failed_runs_become_smaller_and_rarer() {
+        let limits: Vec<_> = (0..4).map(batch_limit).collect();
+        assert_eq!(limits, [256, 16, 1, 1]);
+        assert_eq!((retry_wait(0), retry_wait(3)), (1_000, 8_000));
+        assert_eq!(retry_wait(u32::MAX), 300_000);
     }
 
     #[test]

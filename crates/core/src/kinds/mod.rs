@@ -7,6 +7,10 @@ pub(crate) mod field;
 
 mod address_mobility_domain;
 mod cloud_provider_profile;
+mod event_group;
+mod event_peer;
+mod event_subscription;
+mod federation_slo;
 mod hybrid_route;
 mod interface;
 mod ipv4_route;
@@ -85,6 +89,10 @@ pub(crate) const KINDS: &[Entry] = &[
     entry::<ipv4_route::IPv4Route>(),
     entry::<provider_action_policy::ProviderActionPolicy>(),
     entry::<plugin::Plugin>(),
+    entry::<event_group::EventGroup>(),
+    entry::<event_peer::EventPeer>(),
+    entry::<event_subscription::EventSubscription>(),
+    entry::<federation_slo::FederationSLO>(),
 ];
 
 /// Every kind of the published format: one that is not in [`KINDS`] is refused as not available.

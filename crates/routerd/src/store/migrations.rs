@@ -7,7 +7,10 @@ use rusqlite::Connection;
 use super::{StoreError, now};
 
 /// Migration `n` leads to version `n + 1`.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("migrations/001_initial.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/001_initial.sql"),
+    include_str!("migrations/002_federation.sql"),
+];
 
 /// The version that the last migration leads to.
 pub(super) fn newest() -> u32 {

@@ -1,9 +1,14 @@
-//! What outlives the daemon: generations, ledger, counters and events in one SQLite database.
+//! What outlives the daemon: generations, ledger, counters, events and their deliveries in one SQLite database.
 //!
 //! Generations and ledger are on the disk when a call returns (write-ahead log, `synchronous = FULL`).
 //! Counters and events survive a crash of the daemon, but the newest may be lost with the power.
 //! No secret is ever in the database; see [`secrets`].
 
+#[expect(
+    dead_code,
+    reason = "delivery, the plugin consumer and the observer are being wired to it"
+)]
+mod federation;
 mod generations;
 mod ledger;
 mod migrations;
@@ -20,6 +25,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OpenFlags};
 
+#[expect(unused_imports, reason = "as above")]
+pub(crate) use federation::{DueBatch, EventStore, Reader, Settled};
 pub(crate) use generations::{Generation, State, digest};
 pub(crate) use notes::{EventKind, Removals};
 

@@ -36,6 +36,16 @@ impl TextField for Ipv4Addr {
     }
 }
 
+impl TextField for IpAddr {
+    const FORMAT: &'static str = "ip";
+    const WHAT: &'static str = "an IP address (A.B.C.D, or an IPv6 address)";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        text.parse()
+            .map_err(|_| Complaint::not::<Self>("bad-address", text))
+    }
+}
+
 impl TextField for Ipv4Net {
     const FORMAT: &'static str = "ipv4-prefix";
     const WHAT: &'static str = "an IPv4 prefix (A.B.C.D/N)";

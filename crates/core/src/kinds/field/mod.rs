@@ -103,8 +103,10 @@ const FORMATS: &[Format] = &[
     entry::<crate::action::policy::TimeOfDay>(),
     entry::<api::IfName>(),
     entry::<api::MobileAddress>(),
+    entry::<crate::federation::signature::NodePublicKey>(),
     entry::<crate::key::PublicKey>(),
     entry::<ipnet::Ipv4Net>(),
+    entry::<std::net::IpAddr>(),
     entry::<std::net::Ipv4Addr>(),
     entry::<std::net::SocketAddr>(),
 ];

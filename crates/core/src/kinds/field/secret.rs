@@ -1,4 +1,4 @@
-//! WireGuard keys.
+//! Keys.
 
 use std::borrow::Cow;
 
@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use super::{Complaint, TextField};
+use crate::federation::signature::NodePublicKey;
 use crate::key::{PublicKey, SecretKey};
 
 impl TextField for PublicKey {
@@ -21,6 +22,18 @@ impl TextField for PublicKey {
             return Err(Complaint::not::<Self>("bad-key", text).hint("all its bits are zero"));
         }
         Ok(key)
+    }
+}
+
+impl TextField for NodePublicKey {
+    const FORMAT: &'static str = "node-public-key";
+    const WHAT: &'static str = "the public key of a node (44 characters of base64)";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        text.parse().map_err(|_| {
+            Complaint::not::<Self>("bad-key", text)
+                .hint("`routerctl get eventgroups` shows the one of a node")
+        })
     }
 }
 
