@@ -3,6 +3,7 @@
 //! This crate observes and executes; it decides nothing.
 
 pub mod arp;
+pub mod bfd;
 pub mod host;
 pub mod namespace;
 pub mod netlink;

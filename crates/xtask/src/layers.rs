@@ -39,7 +39,10 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("routerd-api", &[]),
     ("routerd-bgp", &[]),
     ("routerd-core", &["routerd-api"]),
-    ("routerd-linux", &["routerd-api", "routerd-core"]),
+    (
+        "routerd-linux",
+        &["routerd-api", "routerd-bgp", "routerd-core"],
+    ),
     ("routerd-providers", &["routerd-api"]),
     (
         "routerd",

@@ -1,6 +1,7 @@
 //! Tests on the real kernel, each in a network namespace of its own.
 
 mod arp;
+mod bfd;
 mod firewall;
 mod foreign;
 mod host;
