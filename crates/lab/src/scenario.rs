@@ -1,5 +1,6 @@
 //! Scenarios: what is done in a lab, and what has to hold.
 
+mod breaks;
 mod daemon_restart;
 mod fabric_rules;
 mod faulty;
@@ -77,6 +78,12 @@ pub const ALL: &[Scenario] = &[
         summary: "kill -9, restart, apply, failed apply under 1 kHz; drift repaired",
         parameters: sites(Cloud::Azure, false),
         run: daemon_restart::run,
+    },
+    Scenario {
+        id: "lab-faults",
+        summary: "every fault of `lab break` does what it says, and is undone",
+        parameters: sites(Cloud::Azure, false),
+        run: breaks::run,
     },
 ];
 

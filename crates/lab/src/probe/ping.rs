@@ -9,12 +9,14 @@ use crate::node::Node;
 use crate::slowness::slowed;
 
 /// What `ping` counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ping {
     /// Echo requests.
     pub sent: u32,
     /// Echo replies.
     pub received: u32,
+    /// The shortest time from a request to its answer.
+    pub fastest_ms: Option<f64>,
     /// `ping`'s own words.
     pub summary: String,
 }
@@ -39,11 +41,14 @@ pub fn ping(from: &Node, to: Ipv4Addr, count: u32) -> Result<Ping> {
     let outcome = from.run(&argv, Duration::from_secs(15))?;
     let line = outcome.stdout.lines().find(|l| l.contains("transmitted"));
     let summary = line.map_or_else(|| outcome.complaint(), str::to_owned);
+    let times = outcome.stdout.lines().find(|l| l.starts_with("rtt "));
+    let fastest = times.and_then(|line| line.split([' ', '/']).find_map(|word| word.parse().ok()));
     let mut numbers = summary.split(|c: char| !c.is_ascii_digit());
     let mut number = || numbers.find_map(|n| n.parse().ok()).unwrap_or(0);
     Ok(Ping {
         sent: number(),
         received: number(),
+        fastest_ms: fastest,
         summary: summary.clone(),
     })
 }
