@@ -21,6 +21,8 @@ pub struct Query {
     pub lookups: BTreeSet<IpAddr>,
     /// Whether to read the host firewall (all nft tables, legacy iptables); costs tens of milliseconds.
     pub firewall: bool,
+    /// Whether to ask how the clock is kept.
+    pub clock: bool,
 }
 
 /// A snapshot.
@@ -51,8 +53,19 @@ pub struct Observed {
     pub lookups: BTreeMap<IpAddr, Lookup>,
     /// Answer for [`Query::firewall`].
     pub firewall: Option<Firewall>,
+    /// Answer for [`Query::clock`].
+    pub clock: Option<KernelClock>,
     /// Other stations that answer ARP for an address that we capture: the last one seen, by address.
     pub arp_conflicts: BTreeMap<MobileAddress, ArpConflict>,
+}
+
+/// How the kernel's clock is kept (`adjtimex(2)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KernelClock {
+    /// Somebody keeps it in step with a reference (NTP, PTP).
+    pub synchronised: bool,
+    /// The most that it may be off by, in milliseconds, as whoever keeps it says.
+    pub max_error_ms: u64,
 }
 
 /// What the kernel offers.

@@ -179,6 +179,7 @@ impl View {
             daemon,
             generation: snapshot.generation,
             last_error: snapshot.last_error.clone(),
+            providers: Default::default(),
         };
         Ok(routerd_core::doctor::doctor(
             area, effective, &observed, &plan, &runtime,

@@ -4,6 +4,7 @@
 //! Causes stand above their consequences in the list: a check says what it found broken, and the checks below
 //! leave alone what cannot work without it.
 
+mod answer;
 mod checks;
 mod findings;
 mod firewall;
@@ -11,12 +12,14 @@ mod scene;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use api::doctor::Report;
 
 use crate::observed::Query;
 use crate::{Effective, Observed, Plan};
+pub use answer::{Answer, Looked};
 use checks::CHECKS;
 use findings::Findings;
 use scene::Scene;
@@ -30,12 +33,16 @@ pub struct Runtime {
     pub generation: Option<u64>,
     /// Why the last pass of the reconcile loop failed.
     pub last_error: Option<String>,
+    /// What executors said of late about what is asked of their clouds, by the key of the intent
+    /// (`ActionPlan::idempotency_key`).
+    pub providers: BTreeMap<String, Answer>,
 }
 
 /// What has to be observed for the checks: more than a plan needs, so only for them.
 pub fn query(effective: &Effective) -> Query {
     let mut query = crate::plan::query(effective);
     query.firewall = true;
+    query.clock = true;
     let captured = effective.captures.keys();
     let captured = captured.map(|address| IpAddr::from(address.addr()));
     query.lookups.extend(captured);

@@ -131,6 +131,9 @@ impl FakeKernel {
         seen.lookups = lookups
             .filter_map(|to| Some((*to, self.lookup(*to)?)))
             .collect();
+        if !query.clock {
+            seen.clock = None;
+        }
         if !query.firewall {
             seen.firewall = None;
         }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod batch;
+mod clock;
 mod last_address;
 mod observe;
 

@@ -10,7 +10,7 @@ use routerd_core::kernel::KernelError;
 use routerd_core::observed::{Features, Lookup, Query};
 use routerd_core::sysctl::{Sysctl, SysctlKey};
 
-use super::{Host, failed};
+use super::{Host, clock, failed};
 use crate::netlink::link::{self, Entry, Names};
 use crate::netlink::{address, neighbour, route};
 use crate::{nft, sysctl, wireguard};
@@ -53,6 +53,7 @@ pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, Kernel
             .collect(),
         lookups,
         firewall: query.firewall.then(nft::observe_firewall),
+        clock: query.clock.then(clock::observe).flatten(),
         links,
         ..Observed::default()
     })

@@ -4,6 +4,7 @@ mod allowed_ips;
 mod arp_conflict;
 mod capture_interface;
 mod captured_address;
+mod clock_skew;
 mod daemon;
 mod default_route;
 mod delivery_route;
@@ -57,6 +58,7 @@ pub(super) const CHECKS: &[Entry] = &[
     path_mtu::CHECK,
     redirects::CHECK,
     default_route::CHECK,
+    clock_skew::CHECK,
     provider::CHECK,
     resource_waiting::CHECK,
     daemon::CHECK,

@@ -3,6 +3,7 @@
 mod firewall;
 mod overlay;
 mod path;
+mod provider;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,6 +25,7 @@ fn running() -> Runtime {
         daemon: true,
         generation: Some(1),
         last_error: None,
+        providers: Default::default(),
     }
 }
 
@@ -33,9 +35,20 @@ fn examine(node: &mut Node, effective: &Effective, area: Option<&str>) -> Report
     doctor(area, effective, &observed, &plan, &running())
 }
 
+/// The same with more known about routerd itself.
+fn examine_with(node: &mut Node, effective: &Effective, runtime: &Runtime) -> Report {
+    let observed = node.look(&query(effective));
+    let plan = plan::plan(effective, &observed, &node.ledger);
+    doctor(Some("hybrid"), effective, &observed, &plan, runtime)
+}
+
 /// A host whose firewall was read and holds nothing.
 fn open_firewall(mut node: Node) -> Node {
     node.kernel.host.firewall = Some(Firewall::default());
+    node.kernel.host.clock = Some(KernelClock {
+        synchronised: true,
+        max_error_ms: 12,
+    });
     node
 }
 
@@ -68,7 +81,7 @@ fn a_healthy_cloud_site_prints_what_the_seeds_show() {
     );
     let own = SecretKey::from_bytes([101; 32]).public_key();
     let expected = [
-        "skip provider provider: provider state not observable yet: no executor",
+        "skip provider provider: nothing is asked of a provider here",
         "pass overlay-interface WireGuardInterface/wg-hybrid: wg-hybrid is up, mtu 1440, driver user-space",
         &*format!("pass overlay-key WireGuardInterface/wg-hybrid: public key {own}"),
         "pass overlay-endpoint WireGuardPeer/other-site: 192.0.2.9:51820 dev eth0, path mtu 1500",
@@ -94,6 +107,7 @@ fn a_healthy_cloud_site_prints_what_the_seeds_show() {
         "pass path-mtu WireGuardInterface/wg-hybrid: mtu 1440, underlay carries 1500",
         "pass redirects eth0: no redirects are sent",
         "pass default-route default route: not through a tunnel: via 10.77.60.1 dev eth0",
+        "pass clock-skew clock: the kernel's clock is kept in step, to 12 ms",
     ];
     assert_eq!(lines(&report), expected);
 }
