@@ -38,6 +38,10 @@ def nic_id(name):
     )
 
 
+def config_id(nic):
+    return f"{nic_id(nic)}/ipConfigurations/mob"
+
+
 class Library:
     """azure-mgmt-network with azure-identity's managed identity."""
 
@@ -75,14 +79,18 @@ class Library:
     def assign_standby(self):
         self.assign(STANDBY)
 
-    def unassign(self):
-        nic = self.client.network_interfaces.get(GROUP, NIC)
+    def unassign(self, name=NIC):
+        nic = self.client.network_interfaces.get(GROUP, name)
         nic.ip_configurations = [one for one in nic.ip_configurations if one.private_ip_address != ADDRESS]
-        self.client.network_interfaces.begin_create_or_update(GROUP, NIC, nic).result()
+        self.client.network_interfaces.begin_create_or_update(GROUP, name, nic).result()
+
+    def move_in_halves(self):
+        self.unassign(STANDBY)
+        self.assign(NIC)
 
     def move(self):
         def reference(name):
-            return MoveIpConfigurationResourceReference(id=f"{nic_id(name)}/ipConfigurations/mob")
+            return MoveIpConfigurationResourceReference(id=config_id(name))
 
         item = MoveIpConfigurationItem(
             source_ip_configuration=reference(STANDBY), target_ip_configuration=reference(NIC)
@@ -101,40 +109,56 @@ class Library:
 
 
 class CommandLine:
-    """`az`, logged in with the machine's managed identity."""
+    """`az`, logged in with the machine's managed identity: once, because every lab is at the same address."""
+
+    directory = None
 
     def __init__(self, lab):
-        if not AZ.exists():
-            raise NotImplementedError("azure-cli is not installed")
-        self.directory = tempfile.TemporaryDirectory(prefix="conformance-az-")
+        first = CommandLine.directory is None
+        if first:
+            CommandLine.directory = tempfile.TemporaryDirectory(prefix="conformance-az-")
         self.environment = lab.program_environment(
-            AZURE_CONFIG_DIR=self.directory.name,
+            AZURE_CONFIG_DIR=CommandLine.directory.name,
             AZURE_CORE_COLLECT_TELEMETRY="0",
             AZURE_EXTENSION_USE_DYNAMIC_INSTALL="no",
         )
-        self.run("cloud", "register", "-n", "lab", "--endpoint-resource-manager", lab.facts["endpoint"])
-        self.run("cloud", "set", "-n", "lab")
-        self.run("login", "--identity", "--allow-no-subscriptions")
+        if first:
+            self.run("cloud", "register", "-n", "lab", "--endpoint-resource-manager", lab.facts["endpoint"])
+            self.run("cloud", "set", "-n", "lab")
+            self.run("login", "--identity", "--allow-no-subscriptions")
 
     def __call__(self, verb):
-        commands = {
-            "forwarding-on": ("nic", "update", "-n", NIC, "--ip-forwarding", "true"),
-            "forwarding-off": ("nic", "update", "-n", NIC, "--ip-forwarding", "false"),
-            "assign": self.create(NIC),
-            "assign-standby": self.create(STANDBY),
-            "unassign": ("nic", "ip-config", "delete", "--nic-name", NIC, "-n", "mob"),
-            "route": ("route-table", "route", "create", "--route-table-name", TABLE, "-n", "mob")
-            + ("--address-prefix", f"{ADDRESS}/32")
-            + ("--next-hop-type", "VirtualAppliance", "--next-hop-ip-address", NEXT_HOP),
-            "unroute": ("route-table", "route", "delete", "--route-table-name", TABLE, "-n", "mob"),
-        }
-        if verb not in commands:
-            raise NotImplementedError(f"az has no command for {verb}")
-        return self.run("network", *commands[verb], "-g", GROUP)
+        for command in self.commands(verb):
+            self.run("network", *command, "-g", GROUP)
 
     @staticmethod
-    def create(nic):
-        return ("nic", "ip-config", "create", "--nic-name", nic, "-n", "mob", "--private-ip-address", ADDRESS)
+    def commands(verb):
+        def forwarding(on):
+            return ("nic", "update", "-n", NIC, "--ip-forwarding", on)
+
+        def create(nic):
+            return ("nic", "ip-config", "create", "--nic-name", nic, "-n", "mob", "--private-ip-address", ADDRESS)
+
+        def delete(nic):
+            return ("nic", "ip-config", "delete", "--nic-name", nic, "-n", "mob")
+
+        route = ("--route-table-name", TABLE, "-n", "mob")
+        appliance = ("--next-hop-type", "VirtualAppliance", "--next-hop-ip-address", NEXT_HOP)
+        item = (
+            f"[0].source-ip-configuration.id={config_id(STANDBY)}",
+            f"[0].target-ip-configuration.id={config_id(NIC)}",
+        )
+        return {
+            "forwarding-on": [forwarding("true")],
+            "forwarding-off": [forwarding("false")],
+            "assign": [create(NIC)],
+            "assign-standby": [create(STANDBY)],
+            "unassign": [delete(NIC)],
+            "move": [("vnet", "move-ip-configurations", "-n", NETWORK, "--move-items", *item)],
+            "move-in-halves": [delete(STANDBY), create(NIC)],
+            "route": [("route-table", "route", "create", *route, "--address-prefix", f"{ADDRESS}/32", *appliance)],
+            "unroute": [("route-table", "route", "delete", *route)],
+        }[verb]
 
     def run(self, *arguments):
         done = subprocess.run(

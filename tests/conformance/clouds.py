@@ -24,7 +24,7 @@ class Cloud:
     """One cloud."""
 
     name: str
-    # By name: makes a client for a lab. A client is called with the name of a verb.
+    # By name: makes a client for a lab. A client is called with the name of a verb, and knows all of them.
     clients: dict[str, Callable]
     verbs: dict[str, Verb]
     # Takes out of a request what each client chooses for itself.
@@ -53,6 +53,12 @@ CLOUDS = [
                 {"name": "mob", "allowReassignment": True},
                 before=("assign-standby",),
                 behaviour={"atomicMove": True},
+            ),
+            "move-in-halves": Verb(
+                "assign-secondary-ip",
+                {"address": "10.77.60.9"},
+                {"name": "mob", "allowReassignment": True},
+                before=("assign-standby",),
             ),
             "route": Verb("ensure-route", {"address": "10.77.60.9"}, {"name": "mob"}),
             "unroute": Verb("remove-route", {"address": "10.77.60.9"}, before=("route",)),

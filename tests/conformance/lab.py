@@ -12,20 +12,18 @@ PROGRAMS = ROOT / "target" / "debug"
 
 
 class Lab:
-    """`routerd-lab api CLOUD`, from entering to leaving the context."""
+    """`routerd-lab api CLOUD`, until it is stopped."""
 
-    def __init__(self, cloud, *arguments):
-        self.command = [PROGRAMS / "routerd-lab", "api", cloud, "--json", *arguments]
-
-    def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
+    def __init__(self, cloud, port, *arguments):
+        command = [PROGRAMS / "routerd-lab", "api", cloud, "--json", "--port", str(port), *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.facts = json.loads(self.process.stdout.readline())
         self.environment = self.facts["environment"]
-        return self
 
-    def __exit__(self, *_):
+    def stop(self):
         self.process.terminate()
         self.process.wait(timeout=10)
+        self.process.stdout.close()
 
     def program_environment(self, **more):
         """What a client's process needs: the lab's own variables instead of any that point elsewhere."""

@@ -115,8 +115,16 @@ impl Azure {
         }
     }
 
+    /// Half of what an operation takes, in whole seconds as the header has them: Azure's clients take 0 for no
+    /// answer, and wait for half a minute.
     fn retry_after(&self) -> String {
-        (self.site.operation_time.as_secs() / 2).min(10).to_string()
+        let time = self.site.operation_time;
+        let seconds = if time.is_zero() {
+            0
+        } else {
+            (time.as_secs() / 2).clamp(1, 10)
+        };
+        seconds.to_string()
     }
 
     /// An operation has come to its end: its effect reaches the table, or not.
