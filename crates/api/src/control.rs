@@ -65,6 +65,9 @@ pub struct PlanReport {
     pub diagnostics: Vec<Diagnostic>,
     /// The plan.
     pub plan: PlanView,
+    /// What the configuration asks of clouds: done by executors, when a policy lets them, and not part of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proposals: Vec<crate::action::control::Proposal>,
 }
 
 /// What became of an apply.

@@ -5,7 +5,7 @@
 //! | method, path | body | answer |
 //! |---|---|---|
 //! | `GET /v1/plugins` | – | list of [`PluginView`] |
-//! | `POST /v1/plugins/run` | [`PluginRunRequest`] | [`PluginRunReport`] |
+//! | `POST /v1/plugins/run` | [`PluginRunRequest`] | [`PluginWork`] |
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::ActionPlan;
+use crate::action::control::Import;
 use crate::action::protocol::{Answer, Envelope};
 use crate::event::Event;
 use crate::time::Timestamp;
@@ -295,4 +296,15 @@ pub struct PluginRunReport {
     /// The result; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<PluginStatus>,
+}
+
+/// What came of a plugin that a person had run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PluginWork {
+    /// The run and its result.
+    pub report: PluginRunReport,
+    /// What became of its action plans, in order; empty for a dry run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imports: Vec<Import>,
 }

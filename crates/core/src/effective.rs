@@ -19,6 +19,8 @@ use crate::key::{KeySource, PublicKey};
 /// Everything that is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Effective {
+    /// `metadata.name` of the Router; absent: the resources stand alone.
+    pub node: Option<String>,
     /// Every resource, for `get` and `describe`.
     pub resources: BTreeMap<ResourceId, Declared>,
     /// Interfaces that somebody else made; at most one intent an interface.

@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod observed;
 pub mod observer;
 pub mod plan;
+pub mod plugin;
 pub mod status;
 pub mod sysctl;
 #[cfg(test)]

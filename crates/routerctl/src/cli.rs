@@ -9,6 +9,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use crate::cli_action::{ActionVerb, PluginVerb};
+
 /// Plans, applies and inspects the configuration of this node.
 ///
 /// Exit status: 0 ok, 1 failed, 2 invalid input, 3 changes pending (`plan`).
@@ -41,6 +43,18 @@ pub(crate) enum Verb {
     Events(Show),
     /// Say what is wrong on this host and how to fix it; exit status 1 on a failure
     Doctor(Doctor),
+    /// Look at what is to be done in clouds, allow it, do it, take it back
+    Action {
+        /// What to do.
+        #[command(subcommand)]
+        verb: ActionVerb,
+    },
+    /// Look at plugins and run them
+    Plugin {
+        /// What to do.
+        #[command(subcommand)]
+        verb: PluginVerb,
+    },
     /// Give the host back as it was before routerd, and forget the configuration
     Teardown(Show),
     /// Print the JSON Schema of the configuration

@@ -3,6 +3,7 @@
 //! It never talks to the kernel. `validate`, `schema` and `completions` need no daemon.
 
 pub mod cli;
+mod cli_action;
 mod client;
 mod failure;
 mod input;

@@ -4,11 +4,13 @@
 //! could. It may die at any moment: the kernel forwards on, tunnels run in processes of their own, and what
 //! was changed is in the store before the change.
 
+mod actions;
 pub mod cli;
 mod control;
 mod doctor;
 mod engine;
 mod instance;
+mod plugins;
 mod serve;
 mod store;
 mod systemd;

@@ -13,11 +13,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
+use crate::actions::Actions;
 use crate::cli::Serve;
 use crate::control::{self, Control};
 use crate::engine::{self, Captures, Engine, Message, Outbox};
 use crate::instance::Instance;
-use crate::store::Store;
+use crate::plugins::Plugins;
+use crate::store::{Journal, Store};
 use crate::systemd;
 use crate::view::{OpenKernel, View};
 
@@ -46,6 +48,11 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     let view = View::new(open, Arc::clone(&captures), config.clone(), state_file);
     let view = Arc::new(view);
     let store = Store::open(&options.state.state_file)?;
+    let plugins = Arc::new(open_plugins(options)?);
+    let journal = Journal::open(&options.state.state_file)?;
+    let actions = Arc::new(Actions::open(journal, plugins)?);
+    let told = Arc::clone(&actions);
+    view.listen(move |generation, effective| told.commit(generation, effective));
     let engine = Engine::new(kernel, captures, store, Arc::clone(&view), Engine::PATIENCE)?;
     let socket = options.socket();
     let listener = control::bind(&socket)?;
@@ -54,8 +61,9 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
         env!("CARGO_PKG_VERSION"),
         std::process::id()
     );
+    let working = actions.start().context("start the actions")?;
     let mut looping = start_loop(engine, inbox, config)?;
-    let control = Control::new(view, outbox.clone());
+    let control = Control::new(view, outbox.clone(), Arc::clone(&actions));
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(READERS)
@@ -70,10 +78,21 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     tracing::info!("stopping; what is in place goes on forwarding");
     // First no new clients, then the change that is under way, then the end.
     let _ = std::fs::remove_file(&socket);
+    actions.stop();
     let _ = outbox.request(Message::Stop);
     let looped = looping.thread.join();
+    working
+        .join()
+        .map_err(|_| anyhow!("the actions panicked"))?;
     looped.map_err(|_| anyhow!("the reconcile loop panicked"))??;
     served
+}
+
+/// Plugins, kept away from our configuration, our socket and our state.
+fn open_plugins(options: &Serve) -> Result<Plugins> {
+    let program = std::env::current_exe().context("find this program")?;
+    let hidden = vec![options.config.clone(), options.runtime_dir.clone()];
+    Ok(Plugins::open(program, &options.state.state_file, hidden)?)
 }
 
 /// Journald adds the time of its own; colours are for terminals.

@@ -14,8 +14,10 @@ use routerd_core::observed::{ArpConflict, Observed, Query, Route};
 use routerd_core::plan::Step;
 use tempfile::TempDir;
 
+use crate::actions::Actions;
 use crate::engine::{ApplyError, Candidate, Captures, Engine, Outcome};
-use crate::store::Store;
+use crate::plugins::Plugins;
+use crate::store::{Journal, Store};
 use crate::view::{View, lock};
 
 const ONPREM: &str = include_str!("../../../examples/two-site-onprem.yaml");
@@ -131,6 +133,15 @@ impl Bench {
         }
     }
 
+    /// The actions of a daemon on this node. Its plugins are started by the program that is given.
+    pub(crate) fn actions(&self, program: &std::path::Path) -> Arc<Actions> {
+        let hidden = vec![self.folder.path().join("router.yaml")];
+        let plugins = Plugins::open(program.to_owned(), &self.database(), hidden);
+        let journal = Journal::open(&self.database()).expect("journal");
+        let actions = Actions::open(journal, Arc::new(plugins.expect("plugins")));
+        Arc::new(actions.expect("actions"))
+    }
+
     /// A daemon that has booted.
     pub(crate) fn boot(&self) -> Daemon {
         let mut daemon = self.start();
@@ -176,7 +187,7 @@ impl Daemon {
 
     /// What a client would see as still to do.
     pub(crate) fn pending(&self) -> usize {
-        let report = self.view.plan(None).expect("plan");
+        let report = self.view.plan(None, |_| Vec::new()).expect("plan");
         report.plan.steps.len()
     }
 }

@@ -2,9 +2,10 @@
 //! nothing and never hold up a repair.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
+use api::action::control::Proposal;
 use api::control::{
     Config, ConfigFile, ConfigFileState, DaemonStatus, Event, PlanReport, Resource, SourceFile,
     Validation,
@@ -55,7 +56,12 @@ pub(crate) struct View {
     config_file: PathBuf,
     state_file: PathBuf,
     started: Instant,
+    /// Who hears what comes into force.
+    listener: OnceLock<Box<Listener>>,
 }
+
+/// Hears the generation in force and what it asks for, whenever something is published.
+type Listener = dyn Fn(u64, &Arc<Effective>) + Send + Sync;
 
 impl View {
     pub(crate) fn new(
@@ -71,11 +77,20 @@ impl View {
             config_file,
             state_file,
             started: Instant::now(),
+            listener: OnceLock::new(),
         }
+    }
+
+    /// Tells somebody, once for all, what comes into force. He must not block: it is the reconcile loop that calls.
+    pub(crate) fn listen(&self, listener: impl Fn(u64, &Arc<Effective>) + Send + Sync + 'static) {
+        let _ = self.listener.set(Box::new(listener));
     }
 
     /// Replaces what clients see.
     pub(crate) fn publish(&self, snapshot: Snapshot) {
+        if let (Some(generation), Some(listener)) = (snapshot.generation, self.listener.get()) {
+            listener(generation, &snapshot.effective);
+        }
         let mut slot = self
             .snapshot
             .write()
@@ -87,6 +102,16 @@ impl View {
         Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The generation in force (0: none), its digest, and what it asks for.
+    pub(crate) fn in_force(&self) -> (u64, String, Arc<Effective>) {
+        let snapshot = self.snapshot();
+        (
+            snapshot.generation.unwrap_or_default(),
+            snapshot.digest.clone(),
+            Arc::clone(&snapshot.effective),
+        )
+    }
+
     /// What validation says.
     pub(crate) fn validate(config: &Config) -> Validation {
         let loaded = config::load(config);
@@ -96,8 +121,12 @@ impl View {
         }
     }
 
-    /// The plan for a configuration, or for the one in force.
-    pub(crate) fn plan(&self, config: Option<&Config>) -> Result<PlanReport, ReadError> {
+    /// The plan for a configuration, or for the one in force; `propose` says what it asks of clouds.
+    pub(crate) fn plan(
+        &self,
+        config: Option<&Config>,
+        propose: impl FnOnce(&Arc<Effective>) -> Vec<Proposal>,
+    ) -> Result<PlanReport, ReadError> {
         let snapshot = self.snapshot();
         let (effective, diagnostics) = match config {
             Some(config) => {
@@ -113,6 +142,7 @@ impl View {
         Ok(PlanReport {
             diagnostics,
             plan: plan.view(),
+            proposals: propose(&effective),
         })
     }
 

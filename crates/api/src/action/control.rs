@@ -6,17 +6,20 @@
 //! | `GET /v1/actions` | – | list of [`ActionView`] |
 //! | `GET /v1/actions/{id}` | – | [`ActionDetail`] |
 //! | `POST /v1/actions/approve` | [`ApproveRequest`] | list of [`ActionView`] |
-//! | `POST /v1/actions/execute` | [`RunRequest`] | [`RunReport`] |
-//! | `POST /v1/actions/rollback` | [`RunRequest`] | [`RunReport`] |
+//! | `POST /v1/actions/execute` | [`RunRequest`] | lines of [`Progress`], the last one a report |
+//! | `POST /v1/actions/rollback` | [`RunRequest`] | the same |
 //! | `POST /v1/actions/journal` | [`JournalRequest`] | [`JournalReport`] |
 //! | `POST /v1/actions/preflight` | [`PreflightQuery`] | list of [`PreflightReport`] |
+//!
+//! A run may take minutes: its answer has one JSON object a line (`application/x-ndjson`), written as things happen.
+//! It goes on if the client goes away.
 //!
 //! Whoever calls is the one that approves: the daemon asks the kernel who it is.
 
 use serde::{Deserialize, Serialize};
 
 use super::journal::{Head, JournalRow, State};
-use super::plan::{ActionPlan, Facts};
+use super::plan::{ActionPlan, Facts, Target, Verb};
 use super::protocol::{ActionError, Mode, PreflightStatus};
 use crate::time::Timestamp;
 
@@ -25,7 +28,67 @@ use crate::time::Timestamp;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ImportRequest {
     /// The plans.
+    #[serde(default)]
     pub plans: Vec<ActionPlan>,
+    /// Take up what the configuration asks for once more, where it was rolled back or skipped.
+    #[serde(default)]
+    pub again: bool,
+}
+
+/// A line of the answer to a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "type",
+    content = "value",
+    rename_all = "camelCase",
+    deny_unknown_fields
+)]
+pub enum Progress {
+    /// An executor was started.
+    Started(Start),
+    /// An executor has ended.
+    Ended(Run),
+    /// The end of the run.
+    Report(RunReport),
+    /// The run broke off.
+    Failed(crate::control::Failure),
+}
+
+/// An executor that was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Start {
+    /// Number of the action.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// What is to be done.
+    pub action: Verb,
+    /// How far the executor goes.
+    pub mode: Mode,
+}
+
+/// What the configuration asks of a cloud.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Proposal {
+    /// The number of its action; absent: it would become one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// Where the action stands; absent: it would become one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// Its name.
+    pub name: String,
+    /// What is asked for.
+    pub action: Verb,
+    /// In which cloud.
+    pub provider_ref: String,
+    /// To what.
+    pub target: Target,
+    /// What holds it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Refusal>,
 }
 
 /// What became of each plan, in the order given.
@@ -96,6 +159,8 @@ pub struct Run {
     pub id: u64,
     /// Its name.
     pub name: String,
+    /// What was to be done.
+    pub action: Verb,
     /// How far it went; absent if it was held back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
@@ -136,6 +201,8 @@ pub struct ActionView {
     pub state: State,
     /// What is to be done.
     pub plan: ActionPlan,
+    /// Who proposed it.
+    pub imported_by: String,
     /// When it was imported.
     pub imported_at: Timestamp,
     /// When it last changed.
@@ -145,9 +212,18 @@ pub struct ActionView {
     /// Who approved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_by: Option<String>,
+    /// Who approved its rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_approved_by: Option<String>,
+    /// Why its intent went away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<String>,
     /// The facts before the first change, named `prior…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior: Option<Facts>,
+    /// The facts as last observed.
+    #[serde(default, skip_serializing_if = "Facts::is_empty")]
+    pub observed: Facts,
     /// What the executor last said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -176,6 +252,9 @@ pub struct ActionDetail {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JournalRequest {
+    /// Only rows of this action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<u64>,
     /// Only rows after this number.
     #[serde(default)]
     pub after: u64,

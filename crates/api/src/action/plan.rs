@@ -268,7 +268,8 @@ pub enum Undo {
     None,
 }
 
-/// What must hold when an action's turn comes. Until then it waits; a fact that does not hold fails it.
+/// What must hold when an action's turn comes. Until it does the action waits, whatever the condition is; only
+/// what can never hold again ([`Self::NotAfter`]) ends the waiting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     tag = "type",
@@ -294,7 +295,7 @@ pub enum Precondition {
         #[schemars(with = "String")]
         at: Timestamp,
     },
-    /// The executor observes this fact before the first change.
+    /// The executor observes this fact before the first change; looked at again with every run until it does.
     Fact {
         /// Its name.
         name: String,

@@ -19,6 +19,7 @@
 //!
 //! This module reads no clock and starts nothing.
 
+mod ask;
 mod backoff;
 mod book;
 pub mod chain;
@@ -29,7 +30,9 @@ mod propose;
 pub mod record;
 pub mod schedule;
 mod turn;
+mod view;
 
+pub use ask::{Asker, Ran, answer, executors, outstanding, preflight_answer, rollback_preview};
 pub use book::{Book, FoldError};
 pub use chain::{Chain, StoredRow, verify};
 pub use import::{ImportError, Imported, import};
@@ -38,6 +41,7 @@ pub use profile::{Profile, profiles};
 pub use propose::{Intents, intents, withdrawals};
 pub use record::{Action, Prior};
 pub use schedule::{Next, Run, World, interrupted};
+pub use view::view;
 
 #[cfg(test)]
 mod tests;

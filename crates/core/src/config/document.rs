@@ -79,9 +79,9 @@ impl<'c, 's> Finder<'c, 's> {
         }
     }
 
-    /// All resources, in the order of the files.
-    pub(crate) fn finish(self) -> Vec<Written> {
-        self.found
+    /// The router's name, if there is a Router, and all resources in the order of the files.
+    pub(crate) fn finish(self) -> (Option<String>, Vec<Written>) {
+        (self.router.map(|(name, _)| name), self.found)
     }
 
     fn router(&mut self, node: Node) {

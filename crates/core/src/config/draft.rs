@@ -40,14 +40,6 @@ impl Resource<'_> {
         sink.push(self.at(path), diagnostic.about(&self.id));
     }
 
-    /// Warns that this version checks the resource and does nothing with it: never silently.
-    pub(crate) fn not_in_force(&self, sink: &mut Sink<'_>) {
-        let message = "this version checks it and does not act on it yet";
-        let found = Diagnostic::warning("not-in-force", message)
-            .hint("nothing will be executed; leave it out until the changelog names it");
-        sink.push(self.mark, found.about(&self.id));
-    }
-
     /// The number of a routing table; the kernel's own is refused.
     pub(crate) fn table(
         &self,

@@ -68,7 +68,7 @@ pub fn load(config: &Config) -> Loaded {
     let incomplete = sink.errors() > 0;
     let mut finder = Finder::new(&mut sink);
     documents.into_iter().for_each(|node| finder.document(node));
-    let mut written = finder.finish();
+    let (router, mut written) = finder.finish();
     refuse_duplicates(&mut written, &mut sink);
 
     let shapes: Vec<Shape> = KINDS.iter().map(|kind| (kind.shape)()).collect();
@@ -80,6 +80,7 @@ pub fn load(config: &Config) -> Loaded {
     let used = references::resolve(&mentions, &names, &mut sink);
 
     let mut draft = compile(&written, &shapes, &mut sink);
+    draft.effective.node = router;
     if written.is_empty() && sink.errors() == 0 {
         warn_of_nothing(&mut sink);
     }

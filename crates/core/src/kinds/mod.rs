@@ -162,7 +162,6 @@ mod tests {
                 "unused-resource",
                 "tunnel-without-peer",
                 "tunnel-not-declared",
-                "not-in-force",
             ];
             let found: Vec<_> = loaded
                 .diagnostics

@@ -91,7 +91,6 @@ capabilities: [observe.cloud, propose.providerAction]
 ";
 
     fn compile(self, resource: &Resource<'_>, draft: &mut Draft, sink: &mut Sink<'_>) {
-        resource.not_in_force(sink);
         self.check_env(resource, sink);
         self.check_capabilities(resource, sink);
         let executes = self

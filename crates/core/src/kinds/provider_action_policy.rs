@@ -127,7 +127,6 @@ executionWindow:
 ";
 
     fn compile(self, resource: &Resource<'_>, draft: &mut Draft, sink: &mut Sink<'_>) {
-        resource.not_in_force(sink);
         self.warn_if_closed(resource, sink);
         let policy = self.policy();
         draft

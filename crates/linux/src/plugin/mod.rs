@@ -15,6 +15,7 @@
 
 mod cell;
 mod executable;
+mod folder;
 mod root;
 mod run;
 mod user;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use cell::main;
+pub use folder::lend;
 pub use run::{Ended, Outcome, run};
 
 /// The most that is read of a plugin's standard output, in bytes.

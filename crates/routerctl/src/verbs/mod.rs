@@ -1,5 +1,6 @@
 //! One file a verb.
 
+mod action;
 mod apply;
 mod beside;
 mod completions;
@@ -9,6 +10,7 @@ mod events;
 mod get;
 mod lab;
 mod plan;
+mod plugin;
 mod schema;
 mod status;
 mod teardown;
@@ -35,6 +37,8 @@ pub(crate) fn run(cli: &Cli, terminal: &mut Terminal<'_>) -> Result<u8, Failure>
         Verb::Status(show) => status::run(*show, &client, terminal),
         Verb::Events(show) => events::run(*show, &client, terminal),
         Verb::Doctor(options) => doctor::run(options, &client, terminal),
+        Verb::Action { verb } => action::run(verb, &client, terminal),
+        Verb::Plugin { verb } => plugin::run(verb, &client, terminal),
         Verb::Teardown(show) => teardown::run(*show, &client, terminal),
         Verb::Schema => schema::run(terminal),
         Verb::Completions { shell } => completions::run(*shell, terminal),

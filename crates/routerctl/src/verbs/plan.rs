@@ -1,6 +1,8 @@
 //! `routerctl plan`: what would change; exit status 3 if anything.
 
 use api::Diagnostic;
+use api::action::control::Proposal;
+use api::action::journal::State;
 use api::control::{PlanReport, PlanRequest};
 use api::plan::{Change, PlanView};
 
@@ -36,6 +38,31 @@ fn table(report: &PlanReport, terminal: &mut Terminal<'_>) -> Result<(), Failure
     match number {
         0 => writeln!(terminal.out, "no changes")?,
         _ => writeln!(terminal.out, "{} pending", count(number, "change"))?,
+    }
+    proposals(&report.proposals, terminal)
+}
+
+/// What executors would be asked, apart from the changes of this host.
+fn proposals(proposals: &[Proposal], terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    for proposal in proposals {
+        let Proposal {
+            action,
+            provider_ref,
+            ..
+        } = proposal;
+        let number = proposal
+            .id
+            .map_or_else(|| "new".to_owned(), |id| id.to_string());
+        let target = super::action::target(&proposal.target);
+        let state = proposal.state.unwrap_or(State::Pending);
+        let held = match &proposal.held {
+            Some(refusal) => format!(": {}", refusal.reason),
+            None => String::new(),
+        };
+        writeln!(
+            terminal.out,
+            "action {number}: {action} {target} ({provider_ref}), {state}{held}"
+        )?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use api::action::journal::Actor;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +32,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Caller {
     uid: u32,
     pid: Option<i32>,
+}
+
+impl Caller {
+    /// The one who is held responsible: the user by name, if he has one.
+    pub(crate) fn actor(self) -> Actor {
+        let user = nix::unistd::User::from_uid(self.uid.into());
+        let user = user.ok().flatten();
+        Actor {
+            name: user.map_or_else(|| "unknown".to_owned(), |user| user.name),
+            uid: Some(self.uid),
+        }
+    }
 }
 
 impl fmt::Display for Caller {

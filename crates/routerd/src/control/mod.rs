@@ -1,5 +1,6 @@
 //! The control API of `api::control` over the Unix socket.
 
+mod actions;
 mod listener;
 #[cfg(test)]
 mod tests;
@@ -18,11 +19,13 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use routerd_core::Effective;
 use tokio::sync::oneshot;
 
 pub(crate) use listener::{bind, serve};
 
 use self::listener::Caller;
+use crate::actions::Actions;
 use crate::engine::{ApplyError, Candidate, Message, Outbox};
 use crate::store::StoreError;
 use crate::view::{ReadError, View};
@@ -37,15 +40,17 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Control {
     view: Arc<View>,
     outbox: Outbox,
+    actions: Arc<Actions>,
     /// Whether a change is under way.
     busy: Arc<AtomicBool>,
 }
 
 impl Control {
-    pub(crate) fn new(view: Arc<View>, outbox: Outbox) -> Self {
+    pub(crate) fn new(view: Arc<View>, outbox: Outbox, actions: Arc<Actions>) -> Self {
         Self {
             view,
             outbox,
+            actions,
             busy: Arc::default(),
         }
     }
@@ -62,6 +67,9 @@ impl Control {
             .route("/v1/events", get(events))
             .route("/v1/doctor", get(doctor_all))
             .route("/v1/doctor/{area}", get(doctor))
+            .merge(actions::quick())
+            .layer(middleware::from_fn(in_time))
+            .merge(actions::slow())
             .fallback(unknown)
             .method_not_allowed_fallback(unknown)
             .layer(middleware::from_fn(in_bounds))
@@ -208,7 +216,11 @@ async fn plan(
     body: Body<PlanRequest>,
 ) -> Result<Response, Refusal> {
     let Json(request) = body?;
-    let report = control.read(move |view| view.plan(request.config.as_ref()));
+    let actions = Arc::clone(&control.actions);
+    let report = control.read(move |view| {
+        let propose = |effective: &Arc<Effective>| actions.proposals(effective);
+        view.plan(request.config.as_ref(), propose)
+    });
     Ok(report.await?.into_response())
 }
 
@@ -270,12 +282,17 @@ async fn unknown(request: Request) -> Refusal {
     )
 }
 
-/// Refuses what says that it is too large, and what takes too long.
+/// Refuses what says that it is too large.
 async fn in_bounds(request: Request, next: Next) -> Response {
     if request.body().size_hint().lower() > BODY_LIMIT as u64 {
         return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large")
             .into_response();
     }
+    next.run(request).await
+}
+
+/// Gives up what takes too long.
+async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Refusal::new(

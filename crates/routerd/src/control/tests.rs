@@ -32,7 +32,8 @@ impl Answer {
 fn with_socket(bench: &Bench, test: impl FnOnce(&Path)) {
     let daemon = bench.boot();
     let (outbox, inbox) = channel();
-    let control = Control::new(Arc::clone(&daemon.view), outbox.clone());
+    let actions = bench.actions(Path::new("/nonexistent"));
+    let control = Control::new(Arc::clone(&daemon.view), outbox.clone(), actions);
     let socket: PathBuf = bench.folder.path().join("routerd.sock");
     let listener = bind(&socket).expect("bind");
     let looping = thread::spawn(move || run(daemon.engine, &inbox));

@@ -10,6 +10,7 @@ use super::{StoreError, now};
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001_initial.sql"),
     include_str!("migrations/002_federation.sql"),
+    include_str!("migrations/003_actions.sql"),
 ];
 
 /// The version that the last migration leads to.

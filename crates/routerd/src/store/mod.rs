@@ -10,9 +10,11 @@
 )]
 mod federation;
 mod generations;
+mod journal;
 mod ledger;
 mod migrations;
 mod notes;
+mod plugin_runs;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -23,12 +25,15 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use api::time::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 
 #[expect(unused_imports, reason = "as above")]
 pub(crate) use federation::{DueBatch, EventStore, Reader, Settled};
 pub(crate) use generations::{Generation, State, digest};
+pub(crate) use journal::Journal;
 pub(crate) use notes::{EventKind, Removals};
+pub(crate) use plugin_runs::PluginRuns;
 
 /// How long to wait for another process that reads or copies the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,6 +89,9 @@ pub(crate) enum StoreError {
         /// Why it does not read.
         source: serde_json::Error,
     },
+    /// The action journal could not be taken up.
+    #[error("take up the action journal: {0}")]
+    Journal(String),
     /// An inline key is written in a way that cannot be taken out of the text.
     #[error("an inline privateKey is not written as its plain 44 characters")]
     SecretNotLiteral,
@@ -165,6 +173,11 @@ fn configure(db: &Connection, synchronous: &str) -> Result<(), StoreError> {
         .and_then(|()| db.pragma_update(None, "synchronous", synchronous))
         .and_then(|()| db.pragma_update(None, "foreign_keys", "ON"))
         .map_err(StoreError::database("configure database"))
+}
+
+/// The time, as it crosses process boundaries.
+pub(crate) fn timestamp() -> Timestamp {
+    Timestamp::from_millis(u64::try_from(now()).unwrap_or_default())
 }
 
 /// Milliseconds since the epoch, as all times in the database.
