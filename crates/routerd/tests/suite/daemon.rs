@@ -78,6 +78,17 @@ impl Daemon {
 
     /// Runs `routerctl` and gives its exit code and what it printed.
     pub fn routerctl(&self, arguments: &[&str]) -> (u8, String) {
+        let (code, said, wrong) = self.run(arguments);
+        (code, said + &wrong)
+    }
+
+    /// The same without what it printed to standard error.
+    pub fn routerctl_apart(&self, arguments: &[&str]) -> (u8, String) {
+        let (code, said, _) = self.run(arguments);
+        (code, said)
+    }
+
+    fn run(&self, arguments: &[&str]) -> (u8, String, String) {
         let socket = self.folder.join("run/routerd.sock");
         let socket = socket.display().to_string();
         let words = ["routerctl", "--socket", &socket];
@@ -91,8 +102,8 @@ impl Daemon {
         };
         let code = routerctl::run(words.iter().chain(arguments).copied(), &mut terminal);
         drop(terminal);
-        said.extend(wrong);
-        (code, String::from_utf8_lossy(&said).into_owned())
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (code, text(said), text(wrong))
     }
 
     /// Everything the daemon logged.

@@ -3,6 +3,7 @@
 //! Everything that touches a network runs in namespaces of its own: the test starts itself again under
 //! `unshare`, as root or, where that is allowed, without being root.
 
+mod actions;
 mod crash;
 mod daemon;
 mod namespace;

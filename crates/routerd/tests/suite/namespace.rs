@@ -66,7 +66,8 @@ fn link(name: &str, address: &str) {
     run(&format!("ip address add {address} dev {name}"));
 }
 
-fn is_root() -> bool {
+/// Whether this is root, be it of a namespace.
+pub fn is_root() -> bool {
     let owner = std::fs::metadata("/proc/self").map(|m| std::os::unix::fs::MetadataExt::uid(&m));
     owner.is_ok_and(|uid| uid == 0)
 }
