@@ -154,7 +154,7 @@ pub enum ConfigFileState {
 pub struct Event {
     /// Milliseconds since the epoch.
     pub at: i64,
-    /// `applied`, `reverted`, `torn-down`, `repaired`, `started`.
+    /// `applied`, `reverted`, `torn-down`, `repaired`, `started`, `dynamic`.
     pub kind: String,
     /// What, in one line.
     pub text: String,

@@ -7,6 +7,7 @@ pub mod action;
 pub mod control;
 pub mod diagnostic;
 pub mod doctor;
+pub mod dynamic;
 pub mod event;
 pub mod federation;
 pub mod name;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::plugin::Capability;
@@ -13,6 +14,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::action::Policy;
+use crate::dynamic::{Part, Policies};
 use crate::federation::intent::Federation;
 use crate::key::{KeySource, PublicKey};
 
@@ -41,6 +43,12 @@ pub struct Effective {
     pub plugins: BTreeMap<String, PluginIntent>,
     /// What is asked of event federation.
     pub federation: Federation,
+    /// What dynamic sources may add and mask.
+    pub permissions: Policies,
+    /// Dynamic parts that a person wrote.
+    pub parts: Vec<Arc<Part>>,
+    /// Plugins that run by themselves to make dynamic parts, by name.
+    pub sources: BTreeMap<String, SourceIntent>,
 }
 
 /// A resource as it was written.
@@ -48,6 +56,10 @@ pub struct Effective {
 pub struct Declared {
     /// For example `hybrid.routerd.net/v1alpha1`.
     pub api_version: String,
+    /// Words to select by.
+    pub labels: BTreeMap<String, String>,
+    /// Notes, and where a dynamic resource comes from.
+    pub annotations: BTreeMap<String, String>,
     /// The specification with secrets removed.
     pub spec: serde_json::Value,
     /// Where it stands.
@@ -195,6 +207,21 @@ pub struct PluginIntent {
     pub user: Option<String>,
     /// Whether it is kept away from everything that it does not need.
     pub sandbox: bool,
+}
+
+/// A plugin that runs by itself; what it says becomes a dynamic part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceIntent {
+    /// Who asks, and the source of the parts.
+    pub owner: ResourceId,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The longest that a part counts; absent: as long as the plugin says.
+    pub ttl: Option<Duration>,
+    /// How often it runs; absent: not by time.
+    pub every: Option<Duration>,
+    /// The types of events that it runs for.
+    pub topics: BTreeSet<String>,
 }
 
 /// A resource with its whole name.

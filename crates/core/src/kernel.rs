@@ -1,5 +1,7 @@
 //! The seam between decisions and the host: real in the `linux` crate, a fake in tests.
 
+use api::ResourceId;
+
 use crate::observed::{Observed, Query};
 use crate::plan::Step;
 
@@ -34,6 +36,8 @@ pub struct KernelError {
 pub struct StepError {
     /// Index of the step in what was passed in.
     pub index: usize,
+    /// The resource on whose behalf it was to be done.
+    pub owner: ResourceId,
     /// The step as the plan prints it.
     pub step: String,
     /// What the kernel said.

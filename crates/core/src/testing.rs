@@ -97,6 +97,8 @@ pub(crate) fn claim(effective: &mut Effective, address: &str, method: CaptureMet
 fn declared() -> Declared {
     Declared {
         api_version: "hybrid.routerd.net/v1alpha1".to_owned(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
         spec: serde_json::Value::Null,
         place: None,
     }

@@ -41,6 +41,9 @@ pub(crate) enum Verb {
     Status(Show),
     /// Show what happened of late, newest first
     Events(Show),
+    /// Show what plugins and events add to the configuration and mask of it
+    #[command(subcommand)]
+    Dynamic(Dynamic),
     /// Say what is wrong on this host and how to fix it; exit status 1 on a failure
     Doctor(Doctor),
     /// Look at what is to be done in clouds, allow it, do it, take it back
@@ -154,6 +157,36 @@ pub(crate) struct Doctor {
     /// Area to check; all without it
     #[arg(value_parser = PossibleValuesParser::new(AREAS))]
     pub(crate) area: Option<String>,
+    #[command(flatten)]
+    pub(crate) show: Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dynamic {
+    /// List what sources said and what became of it
+    List(Offline),
+    /// Show everything about one source
+    Describe {
+        /// The source, as `list` shows it
+        source: String,
+        #[command(flatten)]
+        offline: Offline,
+    },
+    /// Show the configuration that counts: as applied, less what is masked, with what was added
+    Render(Offline),
+    /// Show how it differs from the configuration as applied
+    Diff(Offline),
+}
+
+/// Where to look instead of asking the daemon.
+#[derive(Debug, Args)]
+pub(crate) struct Offline {
+    /// Merge this configuration, without a daemon: a file, or a directory with *.yaml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Read what sources said from this database, without a daemon
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) show: Show,
 }

@@ -29,6 +29,10 @@ pub(crate) enum Command {
     ///
     /// What `routerctl doctor` runs when the daemon does not answer. Reads the state file, changes nothing.
     Doctor(Doctor),
+    /// Show the dynamic configuration without the daemon
+    ///
+    /// What `routerctl dynamic` runs when it is given files. Reads them, changes nothing, prints JSON.
+    Dynamic(Dynamic),
     /// Run a tunnel in user space (started by the daemon where the kernel has no driver)
     Tunnel {
         /// What kind of tunnel.
@@ -38,6 +42,26 @@ pub(crate) enum Command {
     /// Start a plugin in its sandbox (started by the daemon)
     #[command(hide = true)]
     Plugin(PluginStage),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dynamic {
+    /// What to show
+    #[arg(value_enum)]
+    pub(crate) what: DynamicWhat,
+    /// Configuration: a file, or a directory with *.yaml [default: the last verified generation]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) state: StateFile,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DynamicWhat {
+    /// What sources said and what became of it
+    Parts,
+    /// The configuration that comes of it
+    Effective,
 }
 
 /// A stage between the daemon and a plugin; see `linux::plugin`.

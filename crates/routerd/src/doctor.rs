@@ -10,7 +10,7 @@ use api::doctor::CheckStatus;
 use crate::cli::{Doctor, Output};
 use crate::engine::{self, Captures};
 use crate::serve::{drivers, open_host};
-use crate::store::Store;
+use crate::store::{Store, timestamp};
 use crate::view::{Snapshot, View};
 
 /// Checks this host against the last verified generation and prints what was found.
@@ -49,11 +49,16 @@ fn stored(store: &Store) -> Result<Snapshot> {
     };
     let effective = engine::compile(&generation.config)
         .with_context(|| format!("generation {} is not valid for this routerd", generation.id))?;
+    let stock = store.parts()?;
+    let merged = engine::merged(&generation.config, &effective, &stock, timestamp());
     Ok(Snapshot {
         generation: Some(generation.id),
         digest: generation.digest,
         since: generation.at,
-        effective: Arc::new(effective),
+        effective: Arc::new(merged.effective),
+        merge: Arc::new(merged.merge),
+        doubts: Arc::new(merged.diagnostics),
+        stock: Arc::new(stock),
         ledger,
         removals: store.removals()?,
         ..Snapshot::default()

@@ -8,6 +8,7 @@ mod actions;
 pub mod cli;
 mod control;
 mod doctor;
+mod dynamic;
 mod engine;
 mod instance;
 mod plugins;
@@ -39,6 +40,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(options) => serve::serve(&options).map(|()| ExitCode::SUCCESS),
         Command::Doctor(options) => doctor::doctor(&options),
+        Command::Dynamic(options) => dynamic::show(&options).map(|()| ExitCode::SUCCESS),
         Command::Plugin(stage) => Ok(linux::plugin::main(&stage.stage, &stage.cell, stage.parent)),
         Command::Tunnel {
             kind:

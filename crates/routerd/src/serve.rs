@@ -16,10 +16,11 @@ use tracing_subscriber::EnvFilter;
 use crate::actions::Actions;
 use crate::cli::Serve;
 use crate::control::{self, Control};
+use crate::dynamic::Shelf;
 use crate::engine::{self, Captures, Engine, Message, Outbox};
 use crate::instance::Instance;
 use crate::plugins::Plugins;
-use crate::store::{Journal, Store};
+use crate::store::{Journal, PartStore, Store};
 use crate::systemd;
 use crate::view::{OpenKernel, View};
 
@@ -53,7 +54,15 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     let actions = Arc::new(Actions::open(journal, plugins)?);
     let told = Arc::clone(&actions);
     view.listen(move |generation, effective| told.commit(generation, effective));
-    let engine = Engine::new(kernel, captures, store, Arc::clone(&view), Engine::PATIENCE)?;
+    let shelf = Arc::new(Shelf::open(PartStore::open(&options.state.state_file)?)?);
+    let engine = Engine::new(
+        kernel,
+        captures,
+        store,
+        Arc::clone(&shelf),
+        Arc::clone(&view),
+        Engine::PATIENCE,
+    )?;
     let socket = options.socket();
     let listener = control::bind(&socket)?;
     tracing::info!(

@@ -1,11 +1,13 @@
 //! An engine, its store, and a host in memory that outlives both.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::control::{ApplyReport, Config, SourceFile};
+use api::time::Timestamp;
 use api::{IfName, MobileAddress};
 use routerd_core::effective::{RouteKey, RouteTarget};
 use routerd_core::fake::FakeKernel;
@@ -15,9 +17,10 @@ use routerd_core::plan::Step;
 use tempfile::TempDir;
 
 use crate::actions::Actions;
+use crate::dynamic::Shelf;
 use crate::engine::{ApplyError, Candidate, Captures, Engine, Outcome};
 use crate::plugins::Plugins;
-use crate::store::{Journal, Store};
+use crate::store::{Journal, PartStore, Store, timestamp};
 use crate::view::{View, lock};
 
 const ONPREM: &str = include_str!("../../../examples/two-site-onprem.yaml");
@@ -77,6 +80,22 @@ pub(crate) struct Bench {
 pub(crate) struct Daemon {
     pub(crate) engine: Engine,
     pub(crate) view: Arc<View>,
+    pub(crate) shelf: Arc<Shelf>,
+}
+
+thread_local! {
+    /// How far the clock of this test's parts goes ahead of the host's, in milliseconds.
+    static AHEAD: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The time that parts go by in tests.
+pub(crate) fn clock() -> Timestamp {
+    timestamp().plus_millis(AHEAD.get())
+}
+
+/// Lets time pass for parts.
+pub(crate) fn pass_time(millis: u64) {
+    AHEAD.set(AHEAD.get() + millis);
 }
 
 impl Bench {
@@ -126,10 +145,21 @@ impl Bench {
         let store = Store::open(&self.database()).expect("store");
         let kernel = Box::new(self.host.clone());
         let patience = Duration::from_millis(50);
-        let engine = Engine::new(kernel, told, store, Arc::clone(&view), patience);
+        let parts = PartStore::open(&self.database()).expect("store");
+        let shelf = Shelf::with_clock(parts, clock).expect("shelf");
+        let shelf = Arc::new(shelf);
+        let engine = Engine::new(
+            kernel,
+            told,
+            store,
+            Arc::clone(&shelf),
+            Arc::clone(&view),
+            patience,
+        );
         Daemon {
             engine: engine.expect("engine"),
             view,
+            shelf,
         }
     }
 

@@ -11,15 +11,17 @@ use api::control::{
     Validation,
 };
 use api::doctor::{AREAS, Report};
+use api::dynamic::{EffectiveView, PartView};
 use api::status::ResourceStatus;
 use api::{Diagnostic, ResourceId};
 use routerd_core::doctor::Runtime;
+use routerd_core::dynamic::{Merge, Part};
 use routerd_core::kernel::KernelError;
 use routerd_core::{Effective, Kernel, Ledger, Observed, Plan, config, plan};
 use serde_json::json;
 
-use crate::engine::Captures;
-use crate::store::{Removals, Store, StoreError, digest};
+use crate::engine::{Captures, merged};
+use crate::store::{Removals, Store, StoreError, digest, timestamp};
 
 /// How many events are shown.
 const EVENTS: u32 = 100;
@@ -36,8 +38,14 @@ pub(crate) struct Snapshot {
     pub(crate) digest: String,
     /// When it was verified, in milliseconds since the epoch.
     pub(crate) since: i64,
-    /// What it asks for.
+    /// What it asks for, with the dynamic parts.
     pub(crate) effective: Arc<Effective>,
+    /// What the parts came to.
+    pub(crate) merge: Arc<Merge>,
+    /// What is doubtful about it, quarantined parts above all.
+    pub(crate) doubts: Arc<Vec<Diagnostic>>,
+    /// The parts that were merged.
+    pub(crate) stock: Arc<Vec<Arc<Part>>>,
     /// What was changed on the host.
     pub(crate) ledger: Arc<Ledger>,
     /// Captured addresses taken off the operating system.
@@ -134,9 +142,14 @@ impl View {
                 let effective = loaded
                     .effective
                     .ok_or_else(|| ReadError::Invalid(loaded.diagnostics.clone()))?;
-                (Arc::new(effective), loaded.diagnostics)
+                let merged = merged(config, &effective, &snapshot.stock, timestamp());
+                let found = doubts(loaded.diagnostics, merged.diagnostics);
+                (Arc::new(merged.effective), found)
             }
-            None => (Arc::clone(&snapshot.effective), Vec::new()),
+            None => (
+                Arc::clone(&snapshot.effective),
+                snapshot.doubts.as_ref().clone(),
+            ),
         };
         let (_, plan) = self.look(&effective, &snapshot.ledger, plan::query(&effective))?;
         Ok(PlanReport {
@@ -189,6 +202,18 @@ impl View {
                 })
             });
         Ok(resources.collect())
+    }
+
+    /// What sources said and what became of it.
+    pub(crate) fn parts(&self) -> Vec<PartView> {
+        routerd_core::dynamic::parts(&self.snapshot().merge)
+    }
+
+    /// The configuration that counts, and how it differs from the one that was applied.
+    pub(crate) fn effective(&self) -> EffectiveView {
+        let snapshot = self.snapshot();
+        let found = snapshot.doubts.as_ref().clone();
+        routerd_core::dynamic::effective(&snapshot.effective, &snapshot.merge, found)
     }
 
     /// What happened of late, newest first.
@@ -267,6 +292,15 @@ pub(crate) enum ReadError {
 /// Locks what a thread that panicked may have held: all that is behind our locks is replaced as a whole.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is said of a configuration, and what more is said of it with its parts.
+fn doubts(of_startup: Vec<Diagnostic>, of_merged: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let more: Vec<Diagnostic> = of_merged
+        .into_iter()
+        .filter(|found| !of_startup.contains(found))
+        .collect();
+    of_startup.into_iter().chain(more).collect()
 }
 
 fn statuses(snapshot: &Snapshot, observed: &Observed, plan: &Plan) -> Vec<ResourceStatus> {

@@ -34,6 +34,8 @@ pub(crate) struct Metadata {
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) id: ResourceId,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
     /// Index in [`KINDS`]; absent if the kind is no such kind, and only the name serves, for references.
     pub(crate) kind: Option<usize>,
     /// Where the resource begins.
@@ -57,6 +59,8 @@ pub(crate) struct Finder<'c, 's> {
 #[derive(Default)]
 struct Frame {
     name: Option<String>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
     spec: Option<Entry>,
 }
 
@@ -161,7 +165,7 @@ impl<'c, 's> Finder<'c, 's> {
                     .get("metadata")
                     .and_then(|m| m.get("name")?.text())
                     .map(str::to_owned),
-                spec: None,
+                ..Frame::default()
             },
         };
         let Some(name) = frame.name else { return };
@@ -178,6 +182,8 @@ impl<'c, 's> Finder<'c, 's> {
         };
         self.found.push(Written {
             id: ResourceId::new(kind, name),
+            labels: frame.labels,
+            annotations: frame.annotations,
             kind: kind_known,
             mark,
             spec_mark,
@@ -242,7 +248,11 @@ impl<'c, 's> Finder<'c, 's> {
             match entry.key.as_str() {
                 "kind" => {}
                 "apiVersion" => self.api_version(&entry, &subject, group),
-                "metadata" => frame.name = self.metadata(&entry, &subject),
+                "metadata" => {
+                    frame.name = self.metadata(&entry, &subject);
+                    frame.labels = words(&entry, "labels");
+                    frame.annotations = words(&entry, "annotations");
+                }
                 "spec" => frame.spec = Some(entry),
                 "status" => {
                     let message = "`status` is written by routerd, never by a person".to_owned();
@@ -315,6 +325,15 @@ impl<'c, 's> Finder<'c, 's> {
         let found = Diagnostic::error(id, message).about(subject).hint(hint);
         self.sink.push(mark, found);
     }
+}
+
+/// The texts below a field of the metadata. What has another form was reported already.
+fn words(metadata: &Entry, field: &str) -> BTreeMap<String, String> {
+    let entries = metadata.node.get(field).and_then(Node::entries);
+    let entries = entries.into_iter().flatten();
+    entries
+        .filter_map(|entry| Some((entry.key.clone(), entry.node.text()?.to_owned())))
+        .collect()
 }
 
 fn available() -> String {

@@ -24,9 +24,9 @@ mod yaml;
 pub use reference::reference;
 pub use schema::schema;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use api::control::Config;
+use api::control::{Config, SourceFile};
 use api::{Diagnostic, ResourceId};
 
 use self::check::{Check, Mention, Path};
@@ -60,15 +60,32 @@ pub fn kinds() -> Vec<&'static str> {
 
 /// Parses, checks and compiles a whole configuration.
 pub fn load(config: &Config) -> Loaded {
-    let mut sink = Sink::new(&config.files);
+    load_files(&config.files, config.files.len(), &BTreeSet::new())
+}
+
+/// The same with resources of the startup configuration suppressed and other files put beside it.
+pub fn load_merged(
+    startup: &Config,
+    others: impl IntoIterator<Item = SourceFile>,
+    masked: &BTreeSet<ResourceId>,
+) -> Loaded {
+    let mut files = startup.files.clone();
+    files.extend(others);
+    load_files(&files, startup.files.len(), masked)
+}
+
+/// A mask is for the first `maskable` files.
+fn load_files(files: &[SourceFile], maskable: usize, masked: &BTreeSet<ResourceId>) -> Loaded {
+    let mut sink = Sink::new(files);
     let mut documents = Vec::new();
-    for (file, source) in config.files.iter().enumerate() {
+    for (file, source) in files.iter().enumerate() {
         documents.extend(yaml::read(file, &source.text, &mut sink));
     }
     let incomplete = sink.errors() > 0;
     let mut finder = Finder::new(&mut sink);
     documents.into_iter().for_each(|node| finder.document(node));
     let (router, mut written) = finder.finish();
+    written.retain(|resource| resource.mark.file >= maskable || !masked.contains(&resource.id));
     refuse_duplicates(&mut written, &mut sink);
 
     let shapes: Vec<Shape> = KINDS.iter().map(|kind| (kind.shape)()).collect();
@@ -160,6 +177,8 @@ fn compile(written: &[Written], shapes: &[Shape], sink: &mut Sink<'_>) -> Draft 
             let json = written.spec.to_json();
             let declared = Declared {
                 api_version: format!("{}/{}", kind.group, crate::kinds::VERSION),
+                labels: written.labels.clone(),
+                annotations: written.annotations.clone(),
                 spec: shape.redact(&json),
                 place: Some(sink.place(written.mark)),
             };

@@ -6,7 +6,7 @@ use super::Part;
 
 /// Kinds that may come from a part at all. Everything that grants authority, opens a listener or runs a program
 /// is written by a person or not at all.
-const DYNAMIC_KINDS: &[&str] = &[
+pub const DYNAMIC_KINDS: &[&str] = &[
     "AddressMobilityDomain",
     "HybridRoute",
     "IPv4Route",
@@ -57,26 +57,14 @@ pub struct AllowResources {
 impl Policies {
     /// Everything that this part does without permission.
     pub(super) fn violations(&self, part: &Part) -> Vec<String> {
-        let kinds = part
-            .resources
-            .iter()
-            .filter(|r| !self.may_add(&part.source, &r.kind));
-        let added = kinds.map(|r| {
-            format!(
-                "{} may not add a {} ({})",
-                part.source, r.kind, r.metadata.name
-            )
-        });
-        let masks = part
-            .directives
-            .iter()
-            .filter(|d| !self.may_apply(&part.source, d));
-        let masked = masks.map(|d| {
-            format!(
-                "{} may not mask {}/{}",
-                part.source, d.target.kind, d.target.name
-            )
-        });
+        let who = part.authority();
+        let kinds = part.resources.iter();
+        let kinds = kinds.filter(|r| !self.may_add(who, &r.kind));
+        let added = kinds.map(|r| format!("{who} may not add a {} ({})", r.kind, r.metadata.name));
+        let masks = part.directives.iter();
+        let masks = masks.filter(|d| !self.may_apply(who, d));
+        let masked =
+            masks.map(|d| format!("{who} may not mask {}/{}", d.target.kind, d.target.name));
         added.chain(masked).collect()
     }
 

@@ -1,13 +1,15 @@
 //! The merge itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use api::ResourceId;
-use api::control::Config;
+use api::control::{Config, SourceFile};
 use api::time::Timestamp;
+use api::{Diagnostic, ResourceId};
 
-use super::{Part, Policies};
-use crate::config::Loaded;
+use super::{Digest, Part, rivals};
+use crate::Effective;
+use crate::config::{Loaded, load_merged};
 
 /// What became of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +27,10 @@ pub enum PartState {
 }
 
 /// A part and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartStatus {
-    /// Its source.
-    pub source: String,
-    /// Its generation.
-    pub generation: u64,
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// The part.
+    pub part: Arc<Part>,
     /// What became of it.
     pub state: PartState,
 }
@@ -48,14 +48,11 @@ pub struct Mask {
     pub reason: Option<String>,
 }
 
-/// The result of a merge.
-#[derive(Debug)]
-pub struct Merged {
-    /// The configuration that counts, compiled. Its diagnostics are those of the startup configuration and of
-    /// the parts that count.
-    pub loaded: Loaded,
+/// What the parts came to, beside the configuration that they make.
+#[derive(Debug, Clone, Default)]
+pub struct Merge {
     /// Every part, in order of source and generation.
-    pub parts: Vec<PartStatus>,
+    pub parts: Vec<Judged>,
     /// Resources that parts added, with the index of the part in [`Self::parts`].
     pub added: BTreeMap<ResourceId, usize>,
     /// Resources that are masked.
@@ -64,58 +61,110 @@ pub struct Merged {
     pub next_change: Option<Timestamp>,
 }
 
-/// Loads files, leaving out the resources named.
-pub trait Load {
-    /// As [`crate::config::load`].
-    fn load(&self, config: &Config, masked: &BTreeSet<ResourceId>) -> Loaded;
+/// The result of a merge.
+#[derive(Debug)]
+pub struct Merged {
+    /// The configuration that counts.
+    pub effective: Effective,
+    /// What is doubtful about it, and which parts are quarantined.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What the parts came to.
+    pub merge: Merge,
 }
 
-impl<F: Fn(&Config, &BTreeSet<ResourceId>) -> Loaded> Load for F {
-    fn load(&self, config: &Config, masked: &BTreeSet<ResourceId>) -> Loaded {
-        self(config, masked)
+/// Loads a configuration with other files beside it, leaving out the resources named.
+pub trait Load {
+    /// As [`load_merged`].
+    fn load(
+        &self,
+        startup: &Config,
+        others: Vec<SourceFile>,
+        masked: &BTreeSet<ResourceId>,
+    ) -> Loaded;
+}
+
+/// [`load_merged`] itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Real;
+
+impl Load for Real {
+    fn load(
+        &self,
+        startup: &Config,
+        others: Vec<SourceFile>,
+        masked: &BTreeSet<ResourceId>,
+    ) -> Loaded {
+        load_merged(startup, others, masked)
     }
 }
 
-/// Merges. If the startup configuration itself is invalid, no part counts and the result says what is wrong
-/// with it.
-pub fn merge(
+impl<F: Fn(&Config, Vec<SourceFile>, &BTreeSet<ResourceId>) -> Loaded> Load for F {
+    fn load(
+        &self,
+        startup: &Config,
+        others: Vec<SourceFile>,
+        masked: &BTreeSet<ResourceId>,
+    ) -> Loaded {
+        self(startup, others, masked)
+    }
+}
+
+/// Merges a startup configuration, which is valid and means `base`, with the parts in it and those in the store.
+///
+/// Whatever parts say, the result is valid: at worst it is `base`.
+pub fn merge(startup: &Config, base: &Effective, stored: &[Arc<Part>], now: Timestamp) -> Merged {
+    merge_by(startup, base, stored, now, &Real)
+}
+
+pub(super) fn merge_by(
     startup: &Config,
-    parts: &[Part],
-    policies: &Policies,
+    base: &Effective,
+    stored: &[Arc<Part>],
     now: Timestamp,
     loader: &impl Load,
 ) -> Merged {
-    let mut parts: Vec<&Part> = parts.iter().collect();
-    parts.sort_by(|a, b| (&a.source, a.generation).cmp(&(&b.source, b.generation)));
+    // At a tie the stored one stands behind, and counts.
+    let mut shared: Vec<&Arc<Part>> = base.parts.iter().chain(stored).collect();
+    shared.sort_by(|a, b| (&a.source, a.generation).cmp(&(&b.source, b.generation)));
+    let parts: Vec<&Part> = shared.iter().map(|part| part.as_ref()).collect();
     let mut states: Vec<PartState> = (0..parts.len())
         .map(|i| state_by_time(&parts, i, now))
         .collect();
-    let base = loader.load(startup, &BTreeSet::new());
-    let startup_ids = ids_of(&base);
-    for (part, state) in parts.iter().zip(&mut states) {
+    for (part, state) in parts.iter().zip(states.iter_mut()) {
         if counts(state) {
-            let mut reasons = policies.violations(part);
-            reasons.extend(collisions(part, &startup_ids));
-            quarantine(state, reasons);
+            quarantine(state, faults(part, base));
         }
     }
-    quarantine_rivals(&parts, &mut states);
-    let loaded = if base.effective.is_some() {
-        settle(startup, &parts, &mut states, loader)
-    } else {
-        base
-    };
-    Merged {
-        loaded,
+    for (loser, reasons) in rivals::losers(&parts, &counting(&states)) {
+        quarantine(&mut states[loser], reasons);
+    }
+    let settled = Settle {
+        startup,
+        parts: &parts,
+        loader,
+    }
+    .settle(&mut states);
+    let (effective, mut diagnostics) = settled.unwrap_or_else(|| (base.clone(), Vec::new()));
+    diagnostics.extend(quarantines(&parts, &states));
+    let merge = Merge {
         added: added(&parts, &states),
         masked: masks(&parts, &states),
         next_change: next_change(&parts, &states, now),
-        parts: statuses(&parts, states),
+        parts: judged(&shared, states),
+    };
+    Merged {
+        effective,
+        diagnostics,
+        merge,
     }
 }
 
 fn counts(state: &PartState) -> bool {
     matches!(state, PartState::Active | PartState::Held)
+}
+
+fn counting(states: &[PartState]) -> Vec<usize> {
+    (0..states.len()).filter(|i| counts(&states[*i])).collect()
 }
 
 fn quarantine(state: &mut PartState, reasons: Vec<String>) {
@@ -141,169 +190,151 @@ fn state_by_time(parts: &[&Part], index: usize, now: Timestamp) -> PartState {
     }
 }
 
-fn ids_of(loaded: &Loaded) -> BTreeSet<ResourceId> {
-    loaded
-        .effective
-        .iter()
-        .flat_map(|effective| effective.resources.keys().cloned())
-        .collect()
-}
-
-fn resource_ids(part: &Part) -> impl Iterator<Item = ResourceId> + '_ {
-    part.resources
-        .iter()
-        .map(|r| ResourceId::new(&*r.kind, &*r.metadata.name))
-}
-
-fn mask_ids(part: &Part) -> impl Iterator<Item = ResourceId> + '_ {
-    part.directives
-        .iter()
-        .map(|d| ResourceId::new(&*d.target.kind, &*d.target.name))
+/// What is wrong with a part whatever others say.
+fn faults(part: &Part, base: &Effective) -> Vec<String> {
+    let mut reasons = base.permissions.violations(part);
+    reasons.extend(collisions(part, base));
+    if part.digest.is_some_and(|digest| digest != Digest::of(part)) {
+        reasons.push(format!(
+            "its digest is not that of what it says, {}",
+            Digest::of(part)
+        ));
+    }
+    reasons.extend(part.refused.clone());
+    reasons
 }
 
 /// A part may put a resource in the place of one that it masks itself, of no other.
-fn collisions(part: &Part, startup: &BTreeSet<ResourceId>) -> Vec<String> {
-    let own_masks: BTreeSet<ResourceId> = mask_ids(part).collect();
-    let taken = resource_ids(part).filter(|id| startup.contains(id) && !own_masks.contains(id));
+fn collisions(part: &Part, base: &Effective) -> Vec<String> {
+    let own_masks: BTreeSet<ResourceId> = part.masks().collect();
+    let startup = &base.resources;
+    let taken = part
+        .ids()
+        .filter(|id| startup.contains_key(id) && !own_masks.contains(id));
     taken
         .map(|id| format!("{id} is in the startup configuration"))
         .collect()
 }
 
-/// Two sources with one identity: the earlier word holds it, the later part is quarantined, both are named.
-fn quarantine_rivals(parts: &[&Part], states: &mut [PartState]) {
-    let mut order: Vec<usize> = (0..parts.len()).filter(|i| counts(&states[*i])).collect();
-    order.sort_by_key(|i| (parts[*i].observed_at, &parts[*i].source));
-    let mut holders: BTreeMap<ResourceId, &str> = BTreeMap::new();
-    for index in order {
-        let part = parts[index];
-        let rivals: Vec<String> = resource_ids(part)
-            .filter_map(|id| {
-                holders
-                    .get(&id)
-                    .map(|holder| format!("{id} of {} is held by {holder}", part.source))
-            })
-            .collect();
-        if rivals.is_empty() {
-            holders.extend(resource_ids(part).map(|id| (id, part.source.as_str())));
-        }
-        quarantine(&mut states[index], rivals);
-    }
+/// Finds what can be loaded together.
+struct Settle<'a, L> {
+    startup: &'a Config,
+    parts: &'a [&'a Part],
+    loader: &'a L,
 }
 
-/// Loads startup and parts; parts that make it invalid are quarantined.
-fn settle(
-    startup: &Config,
-    parts: &[&Part],
-    states: &mut [PartState],
-    loader: &impl Load,
-) -> Loaded {
-    loop {
-        let all = load_with(startup, parts, states, loader);
-        if all.effective.is_some() {
-            return all;
+impl<L: Load> Settle<'_, L> {
+    /// Loads startup and parts; parts that make it invalid are quarantined. Nothing if no part counts.
+    fn settle(&self, states: &mut [PartState]) -> Option<(Effective, Vec<Diagnostic>)> {
+        loop {
+            let counting = counting(states);
+            if counting.is_empty() {
+                return None;
+            }
+            let all = self.load(&counting);
+            if let Some(effective) = all.effective {
+                return Some((effective, all.diagnostics));
+            }
+            if !self.convict(&counting, &all, states) {
+                self.exclude(&counting, states);
+            }
         }
-        // What is wrong inside a part convicts it at once.
+    }
+
+    /// What is wrong inside a part convicts it at once.
+    fn convict(&self, counting: &[usize], all: &Loaded, states: &mut [PartState]) -> bool {
+        let mut errors: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for found in all.diagnostics.iter().filter(|d| d.is_error()) {
+            if let Some(place) = &found.place {
+                let reasons = errors.entry(&place.file).or_default();
+                reasons.push(in_a_line(found));
+            }
+        }
         let mut found = false;
-        for (part, state) in parts
-            .iter()
-            .zip(states.iter_mut())
-            .filter(|(_, state)| counts(state))
-        {
-            let reasons = errors(&all, Some(&part.file_name()));
-            found |= !reasons.is_empty();
-            quarantine(state, reasons);
+        for index in counting {
+            let reasons = errors.remove(self.parts[*index].file_name().as_str());
+            if let Some(reasons) = reasons {
+                quarantine(&mut states[*index], reasons);
+                found = true;
+            }
         }
-        if !found {
-            return settle_one_by_one(startup, parts, states, loader);
+        found
+    }
+
+    /// The error shows elsewhere: a mask leaves a reference dangling, say. Of the parts in the order of their words
+    /// one is out with which those before it do not load, though they do without it.
+    fn exclude(&self, counting: &[usize], states: &mut [PartState]) {
+        let mut order = counting.to_vec();
+        order.sort_by_key(|i| (self.parts[*i].observed_at, &self.parts[*i].source));
+        // With none of them it loads, with all of them it does not.
+        let (mut good, mut bad) = (0, order.len());
+        while bad - good > 1 {
+            let middle = good.midpoint(bad);
+            match self.load(&order[..middle]).effective {
+                Some(_) => good = middle,
+                None => bad = middle,
+            }
         }
+        let failed = self.load(&order[..bad]);
+        let errors = failed.diagnostics.iter().filter(|d| d.is_error());
+        let mut reasons: Vec<String> = errors.map(in_a_line).collect();
+        if reasons.is_empty() {
+            reasons.push("the configuration does not load with it".to_owned());
+        }
+        quarantine(&mut states[order[good]], reasons);
+    }
+
+    fn load(&self, indices: &[usize]) -> Loaded {
+        let parts = || indices.iter().map(|index| self.parts[*index]);
+        let files = parts().filter(|part| !part.resources.is_empty());
+        let masked = parts().flat_map(Part::masks).collect();
+        self.loader
+            .load(self.startup, files.map(Part::file).collect(), &masked)
     }
 }
 
-/// The error shows elsewhere: a mask leaves a reference dangling, say. Parts are taken one by one in the order
-/// of their words, and the one that breaks it is out.
-fn settle_one_by_one(
-    startup: &Config,
-    parts: &[&Part],
-    states: &mut [PartState],
-    loader: &impl Load,
-) -> Loaded {
-    let mut order: Vec<usize> = (0..parts.len()).filter(|i| counts(&states[*i])).collect();
-    order.sort_by_key(|i| (parts[*i].observed_at, &parts[*i].source));
-    let wanted: Vec<PartState> = states.to_vec();
-    for index in &order {
-        states[*index] = PartState::Superseded;
-    }
-    let mut loaded = load_with(startup, parts, states, loader);
-    for index in order {
-        states[index] = wanted[index].clone();
-        let next = load_with(startup, parts, states, loader);
-        if next.effective.is_some() {
-            loaded = next;
-        } else {
-            states[index] = PartState::Quarantined(errors(&next, None));
-        }
-    }
-    loaded
+/// A diagnostic without its place, which is in a text that nobody has.
+fn in_a_line(found: &Diagnostic) -> String {
+    let subject = found.subject.iter().map(|subject| format!("{subject}: "));
+    let subject: String = subject.collect();
+    format!("{subject}{} [{}]", found.message, found.id)
 }
 
-fn load_with(
-    startup: &Config,
-    parts: &[&Part],
-    states: &[PartState],
-    loader: &impl Load,
-) -> Loaded {
-    let active = || {
-        parts
-            .iter()
-            .zip(states)
-            .filter(|(_, state)| counts(state))
-            .map(|(part, _)| part)
+/// What `plan` and `apply` say of parts that do not count.
+fn quarantines(parts: &[&Part], states: &[PartState]) -> Vec<Diagnostic> {
+    let one = |(part, state): (&&Part, &PartState)| {
+        let PartState::Quarantined(reasons) = state else {
+            return None;
+        };
+        let subject = format!("{} generation {}", part.source, part.generation);
+        let found = Diagnostic::warning("part-quarantined", reasons.join("; "))
+            .about(subject)
+            .hint(format!("`routerctl dynamic describe {}`", part.source));
+        Some(found)
     };
-    let mut config = startup.clone();
-    config.files.extend(
-        active()
-            .filter(|part| !part.resources.is_empty())
-            .map(|part| part.file()),
-    );
-    let masked = active().flat_map(|part| mask_ids(part)).collect();
-    loader.load(&config, &masked)
-}
-
-/// The errors of a load, or those in one file of it.
-fn errors(loaded: &Loaded, file: Option<&str>) -> Vec<String> {
-    let errors = loaded.diagnostics.iter().filter(|d| d.is_error());
-    let here =
-        errors.filter(|d| file.is_none() || d.place.as_ref().map(|p| p.file.as_str()) == file);
-    here.map(ToString::to_string).collect()
+    parts.iter().zip(states).filter_map(one).collect()
 }
 
 fn added(parts: &[&Part], states: &[PartState]) -> BTreeMap<ResourceId, usize> {
-    let active = parts
-        .iter()
-        .zip(states)
-        .enumerate()
-        .filter(|(_, (_, state))| counts(state));
-    active
-        .flat_map(|(index, (part, _))| resource_ids(part).map(move |id| (id, index)))
-        .collect()
+    let ids = |index: usize| parts[index].ids().map(move |id| (id, index));
+    counting(states).into_iter().flat_map(ids).collect()
 }
 
 fn masks(parts: &[&Part], states: &[PartState]) -> BTreeMap<ResourceId, Mask> {
-    let active = parts.iter().zip(states).filter(|(_, state)| counts(state));
     let one = |part: &Part, reason: &Option<String>| Mask {
         source: part.source.clone(),
         generation: part.generation,
         until: part.gone_at(),
         reason: reason.clone(),
     };
-    active
-        .flat_map(|(part, _)| {
-            mask_ids(part)
-                .zip(&part.directives)
-                .map(|(id, d)| (id, one(part, &d.reason)))
-        })
-        .collect()
+    let of_part = |part: &Part| -> Vec<(ResourceId, Mask)> {
+        let directives = part.masks().zip(&part.directives);
+        directives
+            .map(|(id, directive)| (id, one(part, &directive.reason)))
+            .collect()
+    };
+    let counting = counting(states);
+    counting.iter().flat_map(|i| of_part(parts[*i])).collect()
 }
 
 fn next_change(parts: &[&Part], states: &[PartState], now: Timestamp) -> Option<Timestamp> {
@@ -315,10 +346,9 @@ fn next_change(parts: &[&Part], states: &[PartState], now: Timestamp) -> Option<
     times.flatten().filter(|time| *time > now).min()
 }
 
-fn statuses(parts: &[&Part], states: Vec<PartState>) -> Vec<PartStatus> {
-    let one = |(part, state): (&&Part, PartState)| PartStatus {
-        source: part.source.clone(),
-        generation: part.generation,
+fn judged(parts: &[&Arc<Part>], states: Vec<PartState>) -> Vec<Judged> {
+    let one = |(part, state): (&&Arc<Part>, PartState)| Judged {
+        part: Arc::clone(part),
         state,
     };
     parts.iter().zip(states).map(one).collect()

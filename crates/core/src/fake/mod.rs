@@ -53,6 +53,7 @@ impl Kernel for FakeKernel {
             self.executed += 1;
             done.map_err(|reason| StepError {
                 index,
+                owner: step.owner.clone(),
                 step: step.to_string(),
                 reason: reason.to_owned(),
             })?;

@@ -7,6 +7,9 @@ pub(crate) mod field;
 
 mod address_mobility_domain;
 mod cloud_provider_profile;
+mod dynamic_config_part;
+mod dynamic_config_source;
+mod dynamic_override_policy;
 mod event_group;
 mod event_peer;
 mod event_subscription;
@@ -93,6 +96,9 @@ pub(crate) const KINDS: &[Entry] = &[
     entry::<event_peer::EventPeer>(),
     entry::<event_subscription::EventSubscription>(),
     entry::<federation_slo::FederationSLO>(),
+    entry::<dynamic_override_policy::DynamicOverridePolicy>(),
+    entry::<dynamic_config_source::DynamicConfigSource>(),
+    entry::<dynamic_config_part::DynamicConfigPart>(),
 ];
 
 /// Every kind of the published format: one that is not in [`KINDS`] is refused as not available.

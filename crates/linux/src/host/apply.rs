@@ -30,6 +30,7 @@ pub(super) fn apply(host: &mut Host, steps: &[Step]) -> Result<(), StepError> {
 fn failed(steps: &[Step], index: usize, reason: String) -> StepError {
     StepError {
         index,
+        owner: steps[index].owner.clone(),
         step: steps[index].line().text,
         reason,
     }

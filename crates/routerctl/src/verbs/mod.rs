@@ -6,6 +6,7 @@ mod beside;
 mod completions;
 mod describe;
 mod doctor;
+mod dynamic;
 mod events;
 mod get;
 mod lab;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: &Cli, terminal: &mut Terminal<'_>) -> Result<u8, Failure>
         Verb::Describe(options) => describe::run(options, &client, terminal),
         Verb::Status(show) => status::run(*show, &client, terminal),
         Verb::Events(show) => events::run(*show, &client, terminal),
+        Verb::Dynamic(what) => dynamic::run(what, &client, terminal),
         Verb::Doctor(options) => doctor::run(options, &client, terminal),
         Verb::Action { verb } => action::run(verb, &client, terminal),
         Verb::Plugin { verb } => plugin::run(verb, &client, terminal),

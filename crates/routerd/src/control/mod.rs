@@ -65,6 +65,8 @@ impl Control {
             .route("/v1/status", get(status))
             .route("/v1/resources", get(resources))
             .route("/v1/events", get(events))
+            .route("/v1/dynamic/parts", get(parts))
+            .route("/v1/dynamic/effective", get(effective))
             .route("/v1/doctor", get(doctor_all))
             .route("/v1/doctor/{area}", get(doctor))
             .merge(actions::quick())
@@ -259,6 +261,16 @@ async fn resources(State(control): State<Control>) -> Result<Response, Refusal> 
 
 async fn events(State(control): State<Control>) -> Result<Response, Refusal> {
     Ok(control.read(View::events).await?.into_response())
+}
+
+async fn parts(State(control): State<Control>) -> Result<Response, Refusal> {
+    let parts = control.read(|view| Ok(view.parts()));
+    Ok(parts.await?.into_response())
+}
+
+async fn effective(State(control): State<Control>) -> Result<Response, Refusal> {
+    let effective = control.read(|view| Ok(view.effective()));
+    Ok(effective.await?.into_response())
 }
 
 async fn doctor_all(State(control): State<Control>) -> Result<Response, Refusal> {

@@ -1,13 +1,16 @@
 //! From one generation to the next: all of it verified, or all of it taken back.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use api::Diagnostic;
 use api::control::{ApplyReport, Config, SourceFile};
+use routerd_core::dynamic::Merged;
 use routerd_core::{Effective, Ledger, config};
 
+use super::parts::Startup;
 use super::{Engine, Pass, Trouble, summary};
 use crate::store::{EventKind, Generation, State, StoreError, digest};
 
@@ -96,9 +99,13 @@ impl Engine {
             self.state.last_error = Some(error);
             return;
         };
-        self.enter(generation, effective);
-        let target = Arc::clone(&self.state.effective);
-        let (pass, trouble) = self.attempt(&target);
+        let startup = Startup {
+            config: Arc::new(generation.config.clone()),
+            base: Arc::new(effective),
+        };
+        let merged = self.merge(&startup);
+        self.enter(generation, startup, merged);
+        let (pass, trouble) = self.attempt_merged();
         let ms = began.elapsed().as_millis();
         let what = summary(&pass.done);
         tracing::info!(
@@ -154,20 +161,27 @@ impl Engine {
 
     /// Puts a configuration into force: checkpoint, plan, record, apply, verify, commit; back on failure.
     pub(crate) fn apply(&mut self, candidate: Candidate) -> Result<ApplyReport, ApplyError> {
-        let warnings = candidate.warnings.clone();
+        let mut warnings = candidate.warnings.clone();
         let pass = match self.state.generation {
             Some(id) if self.keeps && candidate.digest == self.state.digest => {
-                self.apply_again(id, &candidate.effective)?
+                self.apply_again(id, candidate)?
             }
             _ => self.apply_new(candidate)?,
         };
+        let known: BTreeSet<String> = warnings.iter().map(ToString::to_string).collect();
+        let doubts = self.state.doubts.iter();
+        warnings.extend(doubts.filter(|d| !known.contains(&d.to_string())).cloned());
         Ok(self.report_of(warnings, pass))
     }
 
     fn apply_new(&mut self, candidate: Candidate) -> Result<Pass, ApplyError> {
         let began = Instant::now();
         let id = self.store.begin(&candidate.config, &candidate.effective)?;
-        let (pass, trouble) = self.prove(&candidate.effective);
+        let startup = Startup {
+            config: Arc::new(candidate.config),
+            base: Arc::new(candidate.effective),
+        };
+        let (merged, pass, trouble) = self.prove_merged(&startup);
         let committed = match trouble {
             None => self.commit(id).map_err(Trouble::Store),
             Some(trouble) => Err(trouble),
@@ -176,7 +190,7 @@ impl Engine {
             return Err(self.revert(id, trouble));
         }
         let generation = Generation::verified_now(id, candidate.digest);
-        self.enter(generation, candidate.effective);
+        self.enter(generation, startup, merged);
         self.publish();
         let ms = began.elapsed().as_millis();
         let changed = pass.done.len();
@@ -189,8 +203,14 @@ impl Engine {
     }
 
     /// The same configuration once more makes no generation and has nothing to go back to.
-    fn apply_again(&mut self, id: u64, effective: &Effective) -> Result<Pass, ApplyError> {
-        let (pass, trouble) = self.prove(effective);
+    fn apply_again(&mut self, id: u64, candidate: Candidate) -> Result<Pass, ApplyError> {
+        let startup = Startup {
+            config: Arc::new(candidate.config),
+            base: Arc::new(candidate.effective),
+        };
+        let (merged, pass, trouble) = self.prove_merged(&startup);
+        self.startup = startup;
+        self.take(merged);
         self.state.last_error = trouble.as_ref().map(ToString::to_string);
         self.publish();
         match trouble {
@@ -236,12 +256,16 @@ impl Engine {
     pub(crate) fn teardown(&mut self) -> Result<ApplyReport, ApplyError> {
         let id = self.store.forget()?;
         let generation = Generation::verified_now(id, digest(&Config::default()));
-        self.enter(generation, Effective::default());
-        let target = Arc::clone(&self.state.effective);
-        let (pass, trouble) = self.attempt(&target);
+        let startup = Startup::default();
+        let merged = self.merge(&startup);
+        self.enter(generation, startup, merged);
+        let (pass, trouble) = self.attempt_merged();
         let left = trouble.or_else(|| match pass.settled {
             true => None,
-            false => Some(Trouble::Unsettled("somebody else writes too".to_owned())),
+            false => Some(Trouble::Unsettled {
+                owner: None,
+                rest: "somebody else writes too".to_owned(),
+            }),
         });
         self.state.last_error = left.as_ref().map(ToString::to_string);
         self.publish();
@@ -253,12 +277,13 @@ impl Engine {
         }
     }
 
-    fn enter(&mut self, generation: Generation, effective: Effective) {
+    fn enter(&mut self, generation: Generation, startup: Startup, merged: Merged) {
         self.keeps = true;
+        self.startup = startup;
+        self.take(merged);
         self.state.generation = Some(generation.id);
         self.state.digest = generation.digest;
         self.state.since = generation.at;
-        self.state.effective = Arc::new(effective);
         self.state.last_error = None;
     }
 

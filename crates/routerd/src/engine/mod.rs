@@ -3,6 +3,7 @@
 mod apply;
 mod echo;
 mod pace;
+mod parts;
 mod pass;
 mod run;
 #[cfg(test)]
@@ -13,16 +14,20 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use api::plan::PlanLine;
+use api::time::Timestamp;
 use api::{IfName, MobileAddress};
 use routerd_core::Kernel;
 use routerd_core::observed::ArpConflict;
 
 use self::echo::Echo;
+use self::parts::{Refused, Startup};
+use crate::dynamic::{Key, Shelf};
 use crate::store::{EventKind, Store, StoreError};
 use crate::view::{Snapshot, View};
 
 pub(crate) use apply::{ApplyError, Candidate, compile};
 pub(crate) use pace::Outcome;
+pub(crate) use parts::merged;
 pub(crate) use pass::{Pass, Trouble};
 pub(crate) use run::{Inbox, Message, Outbox, channel, run};
 
@@ -56,6 +61,16 @@ pub(crate) struct Engine {
     /// Whether the host is kept at `state.effective`. Not so before a first apply: a daemon without a
     /// generation, or with a lost database, leaves what forwards alone.
     keeps: bool,
+    /// The configuration in force as it was applied.
+    startup: Startup,
+    /// What is merged with it.
+    shelf: Arc<Shelf>,
+    /// What stood on the shelf when it was merged last.
+    merged_version: u64,
+    /// When time alone changes the merge.
+    alarm: Option<Timestamp>,
+    /// Parts that the host refused.
+    refused: BTreeMap<Key, Refused>,
     /// How long a change may take to show on the host.
     patience: Duration,
     repaired: Echo,
@@ -70,6 +85,7 @@ impl Engine {
         kernel: Box<dyn Kernel + Send>,
         captures: Arc<Mutex<dyn Captures>>,
         store: Store,
+        shelf: Arc<Shelf>,
         view: Arc<View>,
         patience: Duration,
     ) -> Result<Self, StoreError> {
@@ -85,6 +101,11 @@ impl Engine {
             view,
             state,
             keeps: false,
+            startup: Startup::default(),
+            shelf,
+            merged_version: 0,
+            alarm: None,
+            refused: BTreeMap::new(),
             patience,
             repaired: Echo::default(),
             failed: Echo::default(),
@@ -97,8 +118,8 @@ impl Engine {
             return Outcome::Settled;
         }
         let began = Instant::now();
-        let target = Arc::clone(&self.state.effective);
-        let (pass, trouble) = self.attempt(&target);
+        let followed = self.follow_parts();
+        let (pass, trouble) = self.attempt_merged();
         self.report(&pass, trouble.as_ref(), woke, began.elapsed());
         let outcome = match (&trouble, pass.settled) {
             (Some(_), _) => Outcome::Failed,
@@ -107,7 +128,7 @@ impl Engine {
         };
         let error = trouble.map(|trouble| trouble.to_string());
         if !pass.done.is_empty() || error != self.state.last_error {
-            self.state.repairs += u64::from(!pass.done.is_empty());
+            self.state.repairs += u64::from(!pass.done.is_empty() && !followed);
             self.state.last_error = error;
             self.publish();
         }

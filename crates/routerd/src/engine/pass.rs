@@ -31,8 +31,13 @@ pub(crate) enum Trouble {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Everything was done and the host still differs.
-    #[error("the host still differs after the change: {0}")]
-    Unsettled(String),
+    #[error("the host still differs after the change: {rest}")]
+    Unsettled {
+        /// On whose behalf something is left to do.
+        owner: Option<ResourceId>,
+        /// What.
+        rest: String,
+    },
 }
 
 /// What a pass did.
@@ -110,7 +115,7 @@ impl Engine {
         let mut pause = Duration::ZERO;
         while let Some(rest) = unfinished(&look.plan, &excused) {
             if Instant::now() >= deadline {
-                return Err(Trouble::Unsettled(rest));
+                return Err(rest);
             }
             // What was done may take a moment to show.
             std::thread::sleep(pause);
@@ -193,11 +198,18 @@ impl Engine {
     }
 }
 
-/// What is left of a plan, in words; absent if nothing is.
-fn unfinished(plan: &Plan, excused: &BTreeSet<ResourceId>) -> Option<String> {
-    let step = plan.steps.first().map(|step| step.line().to_string());
+/// What is left of a plan; absent if nothing is.
+fn unfinished(plan: &Plan, excused: &BTreeSet<ResourceId>) -> Option<Trouble> {
+    let unsettled = |owner: &ResourceId, rest: String| Trouble::Unsettled {
+        owner: Some(owner.clone()),
+        rest,
+    };
+    let step = plan.steps.first();
+    let step = step.map(|step| unsettled(&step.owner, step.line().to_string()));
     let waits = || plan.waiting.iter().find(|w| !excused.contains(&w.owner));
-    step.or_else(|| waits().map(|w| format!("{} waits: {}", w.owner, w.reason)))
+    step.or_else(|| {
+        waits().map(|w| unsettled(&w.owner, format!("{} waits: {}", w.owner, w.reason)))
+    })
 }
 
 fn owners(waiting: &[Waiting]) -> BTreeSet<ResourceId> {

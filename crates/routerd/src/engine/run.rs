@@ -76,6 +76,10 @@ pub(crate) fn run(mut engine: Engine, inbox: &Inbox) {
     let mut woke = BTreeSet::from(["start"]);
     loop {
         let now = Instant::now();
+        let alarm = engine.alarm(now);
+        if alarm.is_some_and(|at| at <= now) && woke.insert("time") {
+            pace.wake(now);
+        }
         let due = pace.due();
         if due <= now {
             let why = woke.iter().copied().collect::<Vec<_>>().join(",");
@@ -84,7 +88,9 @@ pub(crate) fn run(mut engine: Engine, inbox: &Inbox) {
             woke.clear();
             continue;
         }
-        match inbox.recv_timeout(due - now) {
+        // An alarm that has rung already waits for the pace.
+        let next = alarm.filter(|at| *at > now).map_or(due, |at| at.min(due));
+        match inbox.recv_timeout(next - now) {
             Ok(Message::Wake(why)) => {
                 woke.insert(why);
             }

@@ -11,6 +11,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001_initial.sql"),
     include_str!("migrations/002_federation.sql"),
     include_str!("migrations/003_actions.sql"),
+    include_str!("migrations/004_dynamic.sql"),
 ];
 
 /// The version that the last migration leads to.

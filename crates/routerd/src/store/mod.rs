@@ -15,6 +15,7 @@ mod ledger;
 mod migrations;
 mod notes;
 mod plugin_runs;
+mod parts;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub(crate) use generations::{Generation, State, digest};
 pub(crate) use journal::Journal;
 pub(crate) use notes::{EventKind, Removals};
 pub(crate) use plugin_runs::PluginRuns;
+pub(crate) use parts::{LastRun, PartStore};
 
 /// How long to wait for another process that reads or copies the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -27,6 +27,8 @@ pub(crate) enum EventKind {
     Repaired,
     /// The daemon started.
     Started,
+    /// Dynamic parts came, went or were quarantined.
+    Dynamic,
 }
 
 impl EventKind {
@@ -37,6 +39,7 @@ impl EventKind {
             Self::TornDown => "torn-down",
             Self::Repaired => "repaired",
             Self::Started => "started",
+            Self::Dynamic => "dynamic",
         }
     }
 }

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 const OBSERVED: &str = "routerd.client.ipv4.observed";
 const SOURCE: &str = "event-to-remote-claim";
+/// The longest time to live that routerd takes, a day in milliseconds. Each claim ends with its event anyway.
+const LONGEST: u64 = 86_400_000;
 
 /// The result for a request. Events that name no host address or no domain are passed over: one bad event must
 /// not cost the others their claims.
@@ -44,7 +46,7 @@ pub fn run(request: &PluginRequest) -> PluginResult {
         status: PluginStatus {
             observed_at: spec.now,
             // With nothing to say, a minute: what is said must last for some time.
-            ttl: format!("{}ms", lasts.unwrap_or(60_000).max(1)),
+            ttl: format!("{}ms", lasts.unwrap_or(60_000).clamp(1, LONGEST)),
             resources: claims.into_values().map(|(_, claim)| claim).collect(),
             directives: Vec::new(),
             action_plans: Vec::new(),

@@ -32,6 +32,8 @@ fn with(captures: &[(&str, CaptureMethod)]) -> Effective {
     let spec = json!({"provider": "azure", "subscriptionID": "s", "capabilities": ["route-table"]});
     let declared = Declared {
         api_version: "hybrid.routerd.net/v1alpha1".to_owned(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
         spec,
         place: None,
     };

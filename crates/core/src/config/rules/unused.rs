@@ -14,7 +14,10 @@ pub(super) fn check(draft: &mut Draft, context: &Context<'_>, sink: &mut Sink<'_
     if sink.errors() > 0 {
         return;
     }
-    unnamed(draft, context, sink);
+    // What plugins add while the daemon runs may name what nothing names yet.
+    if draft.effective.sources.is_empty() {
+        unnamed(draft, context, sink);
+    }
     idle_tunnels(draft, sink);
     idle_peers(draft, sink);
 }

@@ -4,6 +4,7 @@
 //! same parser through [`format`], so that every bad text is reported, not only the first.
 
 mod address;
+mod dynamic;
 mod endpoint;
 mod name;
 mod number;
@@ -19,6 +20,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use address::{AllowedIp, InterfaceAddress, OverlayAddress, host_range};
+pub(crate) use dynamic::{SourceName, Topic};
 pub(crate) use endpoint::HttpUrl;
 pub(crate) use name::{AbsolutePath, CloudName, Reference, ResourceName, SubscriptionId};
 pub(crate) use number::{RouteTable, Seconds};
@@ -98,12 +100,16 @@ const FORMATS: &[Format] = &[
     entry::<ResourceName>(),
     entry::<RouteTable>(),
     entry::<Seconds>(),
+    entry::<SourceName>(),
     entry::<Span>(),
     entry::<SubscriptionId>(),
+    entry::<Topic>(),
     entry::<crate::action::policy::TimeOfDay>(),
     entry::<api::IfName>(),
     entry::<api::MobileAddress>(),
     entry::<crate::federation::signature::NodePublicKey>(),
+    entry::<api::time::Timestamp>(),
+    entry::<crate::dynamic::Digest>(),
     entry::<crate::key::PublicKey>(),
     entry::<ipnet::Ipv4Net>(),
     entry::<std::net::IpAddr>(),

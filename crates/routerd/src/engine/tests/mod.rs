@@ -2,4 +2,5 @@
 
 mod boots;
 mod looping;
+mod parts;
 mod passes;

@@ -1,0 +1,3 @@
+mod accepting;
+mod merging;
+mod real;

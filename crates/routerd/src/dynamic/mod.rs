@@ -1,0 +1,9 @@
+//! Dynamic configuration: where parts are kept, who makes them, and what is shown of them.
+//!
+//! Merging is `routerd_core::dynamic`'s and putting the result into force the engine's.
+
+mod offline;
+mod shelf;
+
+pub(crate) use offline::show;
+pub(crate) use shelf::{Key, Shelf, Stock, key};
