@@ -176,6 +176,18 @@ fn summary(effective: &Effective) -> String {
     for (name, plugin) in &effective.plugins {
         let _ = writeln!(out, "plugin {name}: {plugin:?}");
     }
+    for rule in &effective.permissions.masks {
+        let _ = writeln!(out, "may mask: {rule:?}");
+    }
+    for rule in &effective.permissions.resources {
+        let _ = writeln!(out, "may add: {rule:?}");
+    }
+    for part in &effective.parts {
+        let _ = writeln!(out, "part {part:?}");
+    }
+    for (name, source) in &effective.sources {
+        let _ = writeln!(out, "source {name}: {source:?}");
+    }
     for (ifname, owners) in &effective.delivery {
         let owners: Vec<_> = owners.iter().map(ToString::to_string).collect();
         let _ = writeln!(out, "delivery {ifname}: {}", owners.join(", "));

@@ -1,5 +1,7 @@
 //! The parts of this node: in the database first, then in memory for whoever merges.
 
+#![expect(dead_code, reason = "for the worker that runs plugins")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 

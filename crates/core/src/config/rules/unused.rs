@@ -15,7 +15,8 @@ pub(super) fn check(draft: &mut Draft, context: &Context<'_>, sink: &mut Sink<'_
         return;
     }
     // What plugins add while the daemon runs may name what nothing names yet.
-    if draft.effective.sources.is_empty() {
+    let effective = &draft.effective;
+    if effective.sources.is_empty() && effective.federation.subscriptions.is_empty() {
         unnamed(draft, context, sink);
     }
     idle_tunnels(draft, sink);
