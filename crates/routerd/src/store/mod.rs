@@ -14,8 +14,8 @@ mod journal;
 mod ledger;
 mod migrations;
 mod notes;
-mod plugin_runs;
 mod parts;
+mod plugin_runs;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -34,8 +34,8 @@ pub(crate) use federation::{DueBatch, EventStore, Reader, Settled};
 pub(crate) use generations::{Generation, State, digest};
 pub(crate) use journal::Journal;
 pub(crate) use notes::{EventKind, Removals};
-pub(crate) use plugin_runs::PluginRuns;
 pub(crate) use parts::{LastRun, PartStore};
+pub(crate) use plugin_runs::PluginRuns;
 
 /// How long to wait for another process that reads or copies the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
