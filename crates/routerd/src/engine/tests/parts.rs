@@ -201,7 +201,10 @@ fn plan_and_dry_run_see_parts() {
         .put(&[claim("a", 1, "10.77.60.50")])
         .expect("kept");
     daemon.repair();
-    let report = daemon.view.plan(Some(&cloud()), |_| Vec::new()).expect("plan");
+    let report = daemon
+        .view
+        .plan(Some(&cloud()), |_| Vec::new())
+        .expect("plan");
     assert!(report.plan.steps.is_empty(), "{:?}", report.plan.steps);
     let id = api::ResourceId::new("RemoteAddressClaim", "onprem-10-77-60-50");
     let status = daemon.view.status().expect("status");
