@@ -13,7 +13,7 @@ use api::plugin::{PluginStatus, ResourceDocument};
 use api::time::Timestamp;
 
 use super::{ABOUT, Digest, Origin, Part};
-use crate::kinds::field::{Span, TextField};
+use crate::plugin;
 
 /// Names the event that a resource comes from.
 const EVENT_ID: &str = "routerd.net/event-id";
@@ -53,9 +53,9 @@ pub struct Taken {
 /// Why a result is refused as a whole: nothing of it counts, and what the source said before stands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// How long it counts cannot be read.
-    #[error("ttl: `{0}` is not a duration (300ms, 10s, 5m, 24h)")]
-    Ttl(String),
+    /// Nobody knows how long it counts.
+    #[error(transparent)]
+    Ttl(#[from] plugin::Refused),
     /// It was over before it came.
     #[error("it was over at {0} already")]
     Over(Timestamp),
@@ -122,8 +122,8 @@ pub fn ends(event: &Event, parts: &[Arc<Part>], now: Timestamp) -> Vec<Part> {
 impl Run<'_> {
     /// The part for what comes from no event, still empty.
     fn whole(&self, status: &PluginStatus) -> Result<Part, Refusal> {
-        let said = Span::parse(&status.ttl).map_err(|_| Refusal::Ttl(status.ttl.clone()))?;
-        let said = u64::try_from(said.0.as_millis()).unwrap_or(u64::MAX);
+        let said = plugin::ttl(status)?;
+        let said = u64::try_from(said.as_millis()).unwrap_or(u64::MAX);
         let ttl = self.ttl.map_or(said, |limit| said.min(limit));
         // Nobody knows the future.
         let observed_at = status.observed_at.min(self.now);

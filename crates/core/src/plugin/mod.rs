@@ -21,7 +21,7 @@ use api::time::Timestamp;
 pub use redact::redact;
 
 use crate::Effective;
-use crate::effective::{PluginIntent, ResourceKey};
+use crate::effective::{Declared, PluginIntent, ResourceKey};
 use crate::kinds::field::{Span, TextField};
 
 /// Why and with what a plugin is run.
@@ -97,22 +97,22 @@ fn context(effective: &Effective, plugin: &PluginIntent) -> PluginContext {
     });
     PluginContext {
         resources: resources
-            .map(|(id, declared)| document(id, &declared.api_version, &declared.spec))
+            .map(|(id, declared)| document(id, declared))
             .collect(),
     }
 }
 
-fn document(id: &ResourceId, api_version: &str, spec: &serde_json::Value) -> ResourceDocument {
+fn document(id: &ResourceId, declared: &Declared) -> ResourceDocument {
     ResourceDocument {
-        api_version: api_version.to_owned(),
+        api_version: declared.api_version.clone(),
         kind: id.kind.clone(),
         metadata: Metadata {
             name: id.name.clone(),
-            labels: Default::default(),
-            annotations: Default::default(),
+            labels: declared.labels.clone(),
+            annotations: declared.annotations.clone(),
         },
         // Secrets were taken out when it was read.
-        spec: spec.clone(),
+        spec: declared.spec.clone(),
     }
 }
 

@@ -47,6 +47,8 @@ fn occasion() -> Occasion {
 fn effective() -> Effective {
     let declared = |group: &str| Declared {
         api_version: format!("{group}/v1alpha1"),
+        labels: Default::default(),
+        annotations: Default::default(),
         spec: json!({"a": 1}),
         place: None,
     };

@@ -23,6 +23,8 @@ fn with_profile(executor: bool) -> Effective {
     let profile = id("CloudProviderProfile", "azure-lab");
     let declared = Declared {
         api_version: "hybrid.routerd.net/v1alpha1".to_owned(),
+        labels: Default::default(),
+        annotations: Default::default(),
         spec: serde_json::json!({"provider": "azure"}),
         place: None,
     };

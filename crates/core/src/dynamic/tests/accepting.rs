@@ -147,8 +147,8 @@ fn results_that_are_refused() {
     let mut known = Known::default();
     let plain = || vec![claim("a", None)];
     for (status, why) in [
-        (says("0s", plain()), "ttl: `0s`"),
-        (says("soon", plain()), "ttl: `soon`"),
+        (says("0s", plain()), "the ttl `0s`"),
+        (says("soon", plain()), "the ttl `soon`"),
         (says("5s", plain()), "it was over at"),
         (
             says("60s", vec![claim("a", Some("e9"))]),
