@@ -167,7 +167,7 @@ fn the_end_of_a_fact_ends_its_part_and_an_older_word_does_not_bring_it_back() {
     let observed = event("e1", "10.0.0.1/32", 10, 600);
     let status = || says("10m", vec![claim("a", Some("e1"))]);
     known
-        .accept(at(10), &[observed.clone()], status())
+        .accept(at(10), std::slice::from_ref(&observed), status())
         .expect("taken");
     let expired = |node: &str, seen: u64| Event {
         kind: "routerd.client.ipv4.expired".into(),
