@@ -9,6 +9,8 @@
 //! | `GET /v1/status` | – | [`DaemonStatus`] |
 //! | `GET /v1/resources` | – | list of [`Resource`] |
 //! | `GET /v1/events` | – | list of [`Event`], newest first |
+//! | `POST /v1/federation` | [`crate::federation::Request`] | [`crate::federation::Answer`] |
+//! | `GET /metrics` | – | text format of Prometheus |
 //! | `GET /v1/doctor`, `GET /v1/doctor/{area}` | – | [`crate::doctor::Report`] |
 //!
 //! A refused request answers 4xx or 5xx with [`Failure`].

@@ -33,6 +33,11 @@ pub(crate) enum Command {
     ///
     /// What `routerctl dynamic` runs when it is given files. Reads them, changes nothing, prints JSON.
     Dynamic(Dynamic),
+    /// Answer one request about event federation from the state file (run by `routerctl federation`)
+    ///
+    /// The request is JSON on standard input, the answer JSON on standard output. Safe beside a running daemon.
+    #[command(hide = true)]
+    Federation(StateFile),
     /// Run a tunnel in user space (started by the daemon where the kernel has no driver)
     Tunnel {
         /// What kind of tunnel.

@@ -10,7 +10,9 @@ mod control;
 mod doctor;
 mod dynamic;
 mod engine;
+mod federation;
 mod instance;
+mod metrics;
 mod plugins;
 mod serve;
 mod store;
@@ -21,6 +23,7 @@ mod view;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 use crate::cli::{Cli, Command, TunnelKind};
@@ -41,6 +44,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(options) => serve::serve(&options).map(|()| ExitCode::SUCCESS),
         Command::Doctor(options) => doctor::doctor(&options),
         Command::Dynamic(options) => dynamic::show(&options).map(|()| ExitCode::SUCCESS),
+        Command::Federation(options) => federation_once(&options),
         Command::Plugin(stage) => Ok(linux::plugin::main(&stage.stage, &stage.cell, stage.parent)),
         Command::Tunnel {
             kind:
@@ -59,4 +63,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// One request on standard input, one answer on standard output.
+fn federation_once(options: &cli::StateFile) -> anyhow::Result<ExitCode> {
+    let request = serde_json::from_reader(std::io::stdin().lock()).context("read request")?;
+    let answer = federation::answer_offline(&options.state_file, federation::now(), request)?;
+    serde_json::to_writer(std::io::stdout().lock(), &answer).context("write answer")?;
+    Ok(ExitCode::SUCCESS)
 }

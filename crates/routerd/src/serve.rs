@@ -18,6 +18,7 @@ use crate::cli::Serve;
 use crate::control::{self, Control};
 use crate::dynamic::Shelf;
 use crate::engine::{self, Captures, Engine, Message, Outbox};
+use crate::federation::{self, Shared};
 use crate::instance::Instance;
 use crate::plugins::Plugins;
 use crate::store::{Journal, PartStore, Store};
@@ -46,9 +47,12 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     let kernel = open()?;
     let config = options.config.clone();
     let state_file = options.state.state_file.clone();
+    let store = Store::open(&state_file)?;
+    let shared = Shared::open(&state_file, Arc::default())?;
+    shared.store.recover_runs(federation::now())?;
     let view = View::new(open, Arc::clone(&captures), config.clone(), state_file);
-    let view = Arc::new(view);
-    let store = Store::open(&options.state.state_file)?;
+    let view = Arc::new(view.with_federation(Arc::clone(&shared)));
+    let federation = federation::start(shared, view.follow())?;
     let plugins = Arc::new(open_plugins(options)?);
     let journal = Journal::open(&options.state.state_file)?;
     let actions = Arc::new(Actions::open(journal, plugins)?);
@@ -88,6 +92,7 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     // First no new clients, then the change that is under way, then the end.
     let _ = std::fs::remove_file(&socket);
     actions.stop();
+    federation.stop();
     let _ = outbox.request(Message::Stop);
     let looped = looping.thread.join();
     working

@@ -12,15 +12,18 @@ use api::control::{
 };
 use api::doctor::{AREAS, Report};
 use api::dynamic::{EffectiveView, PartView};
-use api::status::ResourceStatus;
+use api::federation::{Answer, Request};
+use api::status::{Phase, ResourceStatus};
 use api::{Diagnostic, ResourceId};
 use routerd_core::doctor::Runtime;
 use routerd_core::dynamic::{Merge, Part};
 use routerd_core::kernel::KernelError;
 use routerd_core::{Effective, Kernel, Ledger, Observed, Plan, config, plan};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::engine::{Captures, merged};
+use crate::federation::{self, Shared};
 use crate::store::{Removals, Store, StoreError, digest, timestamp};
 
 /// How many events are shown.
@@ -66,6 +69,9 @@ pub(crate) struct View {
     started: Instant,
     /// Who hears what comes into force.
     listener: OnceLock<Box<Listener>>,
+    /// What is in force, for those that follow it.
+    followed: watch::Sender<Arc<Effective>>,
+    federation: Option<Arc<Shared>>,
 }
 
 /// Hears the generation in force and what it asks for, whenever something is published.
@@ -86,7 +92,20 @@ impl View {
             state_file,
             started: Instant::now(),
             listener: OnceLock::new(),
+            followed: watch::channel(Arc::default()).0,
+            federation: None,
         }
+    }
+
+    /// Tells of event federation, too.
+    pub(crate) fn with_federation(mut self, federation: Arc<Shared>) -> Self {
+        self.federation = Some(federation);
+        self
+    }
+
+    /// Follows what is in force.
+    pub(crate) fn follow(&self) -> watch::Receiver<Arc<Effective>> {
+        self.followed.subscribe()
     }
 
     /// Tells somebody, once for all, what comes into force. He must not block: it is the reconcile loop that calls.
@@ -99,6 +118,11 @@ impl View {
         if let (Some(generation), Some(listener)) = (snapshot.generation, self.listener.get()) {
             listener(generation, &snapshot.effective);
         }
+        self.followed.send_if_modified(|known| {
+            let changed = !Arc::ptr_eq(known, &snapshot.effective);
+            *known = Arc::clone(&snapshot.effective);
+            changed
+        });
         let mut slot = self
             .snapshot
             .write()
@@ -178,7 +202,7 @@ impl View {
             repairs: snapshot.repairs,
             last_error: snapshot.last_error.clone(),
             config_file: self.config_file(&snapshot),
-            resources: statuses(&snapshot, &observed, &plan),
+            resources: self.statuses(&snapshot, &observed, &plan)?,
         })
     }
 
@@ -188,7 +212,8 @@ impl View {
         let effective = &snapshot.effective;
         let (observed, plan) = self.look(effective, &snapshot.ledger, plan::query(effective))?;
         let mut held = plan::held(effective, &observed, &snapshot.ledger);
-        let resources = statuses(&snapshot, &observed, &plan)
+        let resources = self
+            .statuses(&snapshot, &observed, &plan)?
             .into_iter()
             .filter_map(|status| {
                 let declared = effective.resources.get(&status.id)?;
@@ -219,6 +244,55 @@ impl View {
     /// What happened of late, newest first.
     pub(crate) fn events(&self) -> Result<Vec<Event>, ReadError> {
         Ok(Store::open_to_read(&self.state_file)?.events(EVENTS)?)
+    }
+
+    /// Answers about event federation.
+    pub(crate) fn federation(&self, request: Request) -> Result<Answer, ReadError> {
+        let Some(shared) = &self.federation else {
+            return Ok(Answer::Failed(
+                "this daemon has no event federation".to_owned(),
+            ));
+        };
+        let now = (shared.clock)();
+        Ok(federation::answer(
+            &shared.store,
+            &shared.intent(),
+            now,
+            request,
+        ))
+    }
+
+    /// All metrics in the text format of Prometheus.
+    pub(crate) fn metrics(&self) -> Result<String, ReadError> {
+        let Some(shared) = &self.federation else {
+            return Ok(String::new());
+        };
+        shared.measure()?;
+        Ok(shared.metrics.render())
+    }
+
+    /// Status of every resource, with what only this process knows.
+    fn statuses(
+        &self,
+        snapshot: &Snapshot,
+        observed: &Observed,
+        plan: &Plan,
+    ) -> Result<Vec<ResourceStatus>, ReadError> {
+        let mut statuses = statuses(snapshot, observed, plan);
+        let Some(shared) = &self.federation else {
+            return Ok(statuses);
+        };
+        let mut facts = shared.facts()?;
+        for status in &mut statuses {
+            if let Some((facts, trouble)) = facts.remove(&status.id) {
+                status.facts.extend(facts);
+                if let Some(trouble) = trouble {
+                    status.phase = Phase::Degraded;
+                    status.message = trouble;
+                }
+            }
+        }
+        Ok(statuses)
     }
 
     /// Checks of one area, or of all; `daemon` says whether the daemon runs.

@@ -8,3 +8,4 @@ pub mod outbox;
 pub mod receive;
 pub mod signature;
 pub mod subscription;
+pub mod wire;

@@ -15,6 +15,7 @@ use axum::body::HttpBody;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -67,6 +68,8 @@ impl Control {
             .route("/v1/events", get(events))
             .route("/v1/dynamic/parts", get(parts))
             .route("/v1/dynamic/effective", get(effective))
+            .route("/v1/federation", post(federation))
+            .route("/metrics", get(metrics))
             .route("/v1/doctor", get(doctor_all))
             .route("/v1/doctor/{area}", get(doctor))
             .merge(actions::quick())
@@ -271,6 +274,26 @@ async fn parts(State(control): State<Control>) -> Result<Response, Refusal> {
 async fn effective(State(control): State<Control>) -> Result<Response, Refusal> {
     let effective = control.read(|view| Ok(view.effective()));
     Ok(effective.await?.into_response())
+}
+
+async fn federation(
+    State(control): State<Control>,
+    Extension(caller): Extension<Caller>,
+    body: Body<api::federation::Request>,
+) -> Result<Response, Refusal> {
+    let Json(request) = body?;
+    if let api::federation::Request::Emit(event) = &request {
+        tracing::info!(%caller, group = event.group, "event of type {} emitted", event.kind);
+    }
+    let answer = control.read(move |view| view.federation(request));
+    Ok(answer.await?.into_response())
+}
+
+/// The text format of Prometheus, version 0.0.4.
+async fn metrics(State(control): State<Control>) -> Result<Response, Refusal> {
+    let Json(text) = control.read(View::metrics).await?;
+    let kind = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    Ok((kind, text).into_response())
 }
 
 async fn doctor_all(State(control): State<Control>) -> Result<Response, Refusal> {

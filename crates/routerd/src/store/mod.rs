@@ -4,10 +4,6 @@
 //! Counters and events survive a crash of the daemon, but the newest may be lost with the power.
 //! No secret is ever in the database; see [`secrets`].
 
-#[expect(
-    dead_code,
-    reason = "delivery, the plugin consumer and the observer are being wired to it"
-)]
 mod federation;
 mod generations;
 mod journal;
@@ -29,8 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use api::time::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 
-#[expect(unused_imports, reason = "as above")]
-pub(crate) use federation::{DueBatch, EventStore, Reader, Settled};
+pub(crate) use federation::{EventStore, Pruned, Reader, Settled};
 pub(crate) use generations::{Generation, State, digest};
 pub(crate) use journal::Journal;
 pub(crate) use notes::{EventKind, Removals};

@@ -24,7 +24,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use super::{StoreError, configure, make_private, migrations};
 
 pub(crate) use outbox::{Reader, Settled};
-pub(crate) use work::DueBatch;
+pub(crate) use prune::Pruned;
 
 /// Hears that there is something new.
 type Listener = Box<dyn Fn() + Send + Sync>;

@@ -14,7 +14,8 @@ use routerd_core::federation::receive::Outcome;
 use routerd_core::federation::subscription::{Gather, Match};
 use tempfile::TempDir;
 
-use super::{DueBatch, EventStore, Reader, Settled};
+use super::work::DueBatch;
+use super::{EventStore, Reader, Settled};
 
 const NOW: u64 = 1_780_191_055_000;
 const OBSERVED: &str = "routerd.client.ipv4.observed";
