@@ -98,7 +98,7 @@ pub fn main<P: Provider>() -> ExitCode {
         api: &Wire::new(Proxying::Environment),
         metadata: &Wire::new(Proxying::Direct),
         clock: &SystemClock::start(),
-        environment: std::env::vars().collect(),
+        environment: environment(),
     };
     match serde_json::to_string(&answer::<P>(&request, &session)) {
         Ok(result) => {
@@ -110,6 +110,13 @@ pub fn main<P: Provider>() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The variables that are text; none that we read is anything else.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// Carries out one request.

@@ -45,6 +45,11 @@ impl Fault {
         self
     }
 
+    /// How long the cloud asks to wait; nothing if it does not say.
+    pub(crate) fn pause(&self) -> Duration {
+        Duration::from_secs(self.0.retry_after_seconds.unwrap_or_default())
+    }
+
     /// Puts a fragment in front of the detail.
     #[must_use]
     pub(crate) fn context(mut self, what: impl fmt::Display) -> Self {

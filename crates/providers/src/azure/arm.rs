@@ -24,11 +24,13 @@ pub(super) const MOVE: &str = "2026-03-01";
 /// Version of the authorization interface.
 pub(super) const AUTHORIZATION: &str = "2022-04-01";
 
-/// The public cloud: where its API is, and what its tokens are for.
-const PUBLIC: (&str, &str) = (
-    "https://management.azure.com",
-    "https://management.azure.com",
-);
+/// Where the public cloud's API is, and what its tokens are for; also those of a lab in its place.
+const PUBLIC: &str = "https://management.azure.com";
+/// Clouds whose tokens are for their own endpoint.
+const SOVEREIGN: [&str; 2] = [
+    "https://management.usgovcloudapi.net",
+    "https://management.chinacloudapi.cn",
+];
 /// The pause between looks at an operation when the server names none.
 const POLL: Duration = Duration::from_secs(2);
 /// The pause when the server says that none is needed.
@@ -75,17 +77,16 @@ impl<'a> Arm<'a> {
         context: &ExecutionContext,
         deadline: Duration,
     ) -> Result<Self, Fault> {
-        let (endpoint, resource) = PUBLIC;
         let endpoint = match &context.profile.endpoint {
             Some(url) => checked_endpoint(url)?,
-            None => endpoint.to_owned(),
+            None => PUBLIC.to_owned(),
         };
         Ok(Self {
             client: Client::new(session.api, session.clock, deadline),
             identity: Identity::new(
                 &context.profile.auth,
                 MetadataService::open(session, deadline),
-                resource.to_owned(),
+                audience(&endpoint).to_owned(),
                 session.environment.get("AZURE_CLIENT_ID").cloned(),
             ),
             endpoint,
@@ -204,7 +205,10 @@ impl<'a> Arm<'a> {
             return self.follow(&request, &response);
         }
         let error = ArmError::of(&response);
-        let fault = error.fault(response.status, &request);
+        let mut fault = error.fault(response.status, &request);
+        if let Some(pause) = response.retry_after() {
+            fault = fault.retry_after(pause);
+        }
         match response.status {
             500..=599 => Ok(Written::Unsure(fault)),
             status if error.is_race(status) => Ok(Written::Raced(fault)),
@@ -213,7 +217,8 @@ impl<'a> Arm<'a> {
     }
 
     /// Follows an accepted change to its end: `Azure-AsyncOperation` if there is one, else `Location`. With
-    /// neither, the resource's own provisioning state tells, which the reading back looks at.
+    /// neither, or where a narrow role does not let us look at operations, the resource's own provisioning state
+    /// tells, which the reading back looks at.
     fn follow(&self, change: &Request, accepted: &Response) -> Result<Written, Fault> {
         let (link, by_status) = match (
             accepted.header("azure-asyncoperation"),
@@ -232,6 +237,9 @@ impl<'a> Arm<'a> {
                 &format!("the end of {} {}", change.method, change.place()),
             )?;
             let response = self.read(&poll)?;
+            if matches!(response.status, 403 | 404) {
+                return Ok(Written::Done);
+            }
             pause = pause_of(&response);
             if !by_status {
                 match response.status {
@@ -323,6 +331,14 @@ fn expect(request: &Request, response: &Response) -> Result<Value, Fault> {
     })
 }
 
+/// What a token for an endpoint must be for.
+fn audience(endpoint: &str) -> &str {
+    SOVEREIGN
+        .into_iter()
+        .find(|own| endpoint.eq_ignore_ascii_case(own))
+        .unwrap_or(PUBLIC)
+}
+
 /// The endpoint without a trailing slash. A token goes in the clear only to this machine or its host.
 fn checked_endpoint(url: &str) -> Result<String, Fault> {
     let url = url.trim_end_matches('/');
@@ -352,6 +368,15 @@ fn checked_endpoint(url: &str) -> Result<String, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_for_the_cloud_that_they_are_sent_to() {
+        assert_eq!(audience("https://localhost:8443"), PUBLIC);
+        assert_eq!(
+            audience("https://management.usgovcloudapi.net"),
+            "https://management.usgovcloudapi.net"
+        );
+    }
 
     #[test]
     fn tokens_travel_in_the_clear_to_this_machine_only() {

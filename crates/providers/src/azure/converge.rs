@@ -12,11 +12,44 @@ use super::arm::Written;
 use super::id::ArmId;
 use super::resource::Resource;
 use crate::fault::Fault;
+use crate::http::client::Client;
 
 /// When the attempt is given up: after this many lost races, or a quarter as many writes without effect.
 const PATIENCE: u32 = 16;
 /// What a write that was carried out, or may have been, uses up of it.
 const WRITE: u32 = 4;
+
+/// How much patience is left with a change that does not want to succeed.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    spent: u32,
+}
+
+impl Patience {
+    /// Whether another try makes sense.
+    pub(super) fn is_left(&self) -> bool {
+        self.spent < PATIENCE
+    }
+
+    /// Counts a try.
+    pub(super) fn spend(&mut self, written: &Written) {
+        self.spent += match written {
+            Written::Raced(_) => 1,
+            Written::Done | Written::Unsure(_) => WRITE,
+        };
+    }
+
+    /// Waits before the next try, as long as the cloud asks for.
+    ///
+    /// # Errors
+    /// Where there is no time for it, what went wrong: that says more than that there was no time.
+    pub(super) fn rest(&self, client: &Client<'_>, fault: &Fault) -> Result<(), Fault> {
+        let pause = client.backoff(self.spent).max(fault.pause());
+        client
+            .pause(pause, "another try")
+            .map_err(|_| fault.clone())
+    }
+}
 
 /// What a resource still lacks.
 pub(super) enum Step {
@@ -48,8 +81,8 @@ impl Cloud<'_> {
     ) -> Result<Converged, Fault> {
         let mut changed = false;
         let mut last = None;
-        let mut spent = 0;
-        while spent < PATIENCE {
+        let mut patience = Patience::default();
+        while patience.is_left() {
             let now = self.arm.settled(id)?;
             let written = match mend(decide(now.as_ref())?, now.as_ref()) {
                 Step::Done => {
@@ -62,17 +95,10 @@ impl Cloud<'_> {
                 Step::Delete => self.arm.delete(id, now.as_ref())?,
             };
             changed |= !matches!(written, Written::Raced(_));
-            spent += if matches!(written, Written::Raced(_)) {
-                1
-            } else {
-                WRITE
-            };
+            patience.spend(&written);
             last = written.fault();
-            if last.is_some() {
-                let pause = self.arm.client.backoff(spent);
-                self.arm
-                    .client
-                    .pause(pause, &format!("another try on {id}"))?;
+            if let Some(fault) = &last {
+                patience.rest(&self.arm.client, fault)?;
             }
         }
         Err(last.unwrap_or_else(|| {

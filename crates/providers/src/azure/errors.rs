@@ -77,6 +77,12 @@ impl ArmError {
             ErrorClass::Conflict if self.code == "ScopeLocked" => {
                 fault.hint("somebody locked the resource; remove the lock or choose another router")
             }
+            ErrorClass::Invalid if self.code == "PrivateIPAddressNotInSubnet" => fault.hint(
+                "a NIC holds only addresses of its own subnet; any other address takes a route: ensure-route",
+            ),
+            ErrorClass::Invalid if self.code == "PrivateIPAddressInReservedRange" => fault.hint(
+                "Azure keeps the first four addresses and the last one of every subnet for itself",
+            ),
             ErrorClass::Authentication => fault.hint(
                 "Azure refuses the identity's token; check that the machine has a managed identity",
             ),

@@ -1,7 +1,10 @@
 //! Tokens for Resource Manager: of the machine's managed identity, or of a command.
 
 use std::cell::RefCell;
+use std::io::Read;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use api::action::ErrorClass;
 use api::action::protocol::ProviderAuth;
@@ -11,6 +14,9 @@ use serde_json::Value;
 
 use super::metadata::{self, MetadataService};
 use crate::fault::Fault;
+
+/// How long a command may take to print a token: `az` takes seconds on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where tokens come from, and the one in use. A token is never printed.
 pub(super) struct Identity<'a> {
@@ -135,16 +141,8 @@ fn from_command(command: &[String]) -> Result<String, Fault> {
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| refused("auth.command is empty".to_owned()))?;
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .map_err(|error| refused(format!("start {program}: {error}")))?;
-    if !output.status.success() {
-        return Err(refused(format!("{program} ended with {}", output.status)));
-    }
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let printed = run(program, arguments).map_err(refused)?;
+    let text = String::from_utf8_lossy(&printed).trim().to_owned();
     let token = match serde_json::from_str::<Value>(&text) {
         Ok(document) => token_in(&document),
         Err(_) => (!text.is_empty() && !text.contains(char::is_whitespace)).then_some(text),
@@ -152,9 +150,73 @@ fn from_command(command: &[String]) -> Result<String, Fault> {
     token.ok_or_else(|| refused(format!("{program} printed no token")))
 }
 
+/// What a program prints, unless it fails or takes too long.
+fn run(program: &str, arguments: &[String]) -> Result<Vec<u8>, String> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("start {program}: {error}"))?;
+    let (done, printed) = mpsc::channel();
+    if let Some(mut output) = child.stdout.take() {
+        // Left behind when the program hangs: whoever holds the pipe may outlive the program itself.
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let read = output.read_to_end(&mut text).map(|_| text);
+            done.send(read)
+        });
+    }
+    let printed = printed.recv_timeout(PATIENCE);
+    if printed.is_err() {
+        // It may have ended in between; what counts is that it is not there any more.
+        let _ = child.kill();
+    }
+    let status = child
+        .wait()
+        .map_err(|error| format!("wait for {program}: {error}"))?;
+    match printed {
+        Err(_) => Err(format!(
+            "{program} took longer than {} s",
+            PATIENCE.as_secs()
+        )),
+        Ok(Err(error)) => Err(format!("read from {program}: {error}")),
+        Ok(Ok(_)) if !status.success() => Err(format!("{program} ended with {status}")),
+        Ok(Ok(text)) => Ok(text),
+    }
+}
+
 fn token_in(document: &Value) -> Option<String> {
     ["access_token", "accessToken"]
         .into_iter()
         .find_map(|name| document.get(name)?.as_str())
         .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(script: &str) -> Result<String, Fault> {
+        from_command(&["sh".to_owned(), "-c".to_owned(), script.to_owned()])
+    }
+
+    #[test]
+    fn a_command_prints_a_token_or_a_document_with_one() {
+        assert_eq!(command("echo secret").ok().as_deref(), Some("secret"));
+        let document = command(r#"echo '{"accessToken": "secret", "tokenType": "Bearer"}'"#);
+        assert_eq!(document.ok().as_deref(), Some("secret"));
+    }
+
+    #[test]
+    fn a_command_that_prints_none_is_not_believed_and_not_repeated() {
+        for script in ["true", "echo two words", "echo '{}'", "echo secret; exit 3"] {
+            let fault = command(script).expect_err(script);
+            assert_eq!(fault.class(), ErrorClass::Authentication);
+            assert!(!fault.to_string().contains("secret"), "{fault}");
+        }
+        let missing = from_command(&["/nowhere/az".to_owned()]).expect_err("nothing to start");
+        assert!(missing.to_string().contains("/nowhere/az"), "{missing}");
+    }
 }

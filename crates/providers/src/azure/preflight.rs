@@ -22,8 +22,6 @@ const MAX_ROUTES: usize = 400;
 const NIC_READ: &str = "Microsoft.Network/networkInterfaces/read";
 const NIC_WRITE: &str = "Microsoft.Network/networkInterfaces/write";
 const SUBNET_READ: &str = "Microsoft.Network/virtualNetworks/subnets/read";
-const SUBNET_JOIN: &str = "Microsoft.Network/virtualNetworks/subnets/join/action";
-const GROUP_JOIN: &str = "Microsoft.Network/networkSecurityGroups/join/action";
 const TABLE_READ: &str = "Microsoft.Network/routeTables/read";
 const ROUTE: [&str; 3] = [
     "Microsoft.Network/routeTables/routes/read",
@@ -118,11 +116,8 @@ impl Run<'_> {
 
     fn write_permissions(&mut self, id: &ArmId, nic: &Nic) {
         self.permissions(&[NIC_READ, NIC_WRITE], id.as_str());
-        if let Some(subnet) = nic.subnet() {
-            self.permissions(&[SUBNET_JOIN], subnet);
-        }
-        if let Some(group) = nic.security_group() {
-            self.permissions(&[GROUP_JOIN], group);
+        for (permission, scope) in nic.joins() {
+            self.permissions(&[permission], scope);
         }
     }
 
@@ -298,7 +293,7 @@ fn check(name: &str, detail: String) -> PreflightCheck {
 
 fn why(permission: &str) -> &'static str {
     match permission {
-        SUBNET_JOIN | GROUP_JOIN => {
+        _ if permission.contains("/join") => {
             "writing a NIC also needs the join permission on what it refers to, a role on the NIC alone is \
              not enough"
         }

@@ -2,6 +2,7 @@
 //!
 //! Only what the interface's specification calls read-only is left out of what is sent.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
@@ -36,6 +37,34 @@ const READ_ONLY_DNS: [&str; 3] = [
 const READ_ONLY_CONFIG: [&str; 2] = ["etag", "type"];
 const READ_ONLY_CONFIG_PROPERTIES: [&str; 2] =
     ["provisioningState", "privateLinkConnectionProperties"];
+
+/// Writing a NIC refers to its subnet anew, and that takes a permission there.
+pub(super) const SUBNET_JOIN: &str = "Microsoft.Network/virtualNetworks/subnets/join/action";
+/// … and to its security group.
+pub(super) const GROUP_JOIN: &str = "Microsoft.Network/networkSecurityGroups/join/action";
+/// … and to what hangs on its ip-configurations: where it stands, and the permission.
+const ATTACHMENTS: [(&str, &str); 5] = [
+    (
+        "/properties/publicIPAddress",
+        "Microsoft.Network/publicIPAddresses/join/action",
+    ),
+    (
+        "/properties/applicationSecurityGroups",
+        "Microsoft.Network/applicationSecurityGroups/joinIpConfiguration/action",
+    ),
+    (
+        "/properties/loadBalancerBackendAddressPools",
+        "Microsoft.Network/loadBalancers/backendAddressPools/join/action",
+    ),
+    (
+        "/properties/loadBalancerInboundNatRules",
+        "Microsoft.Network/loadBalancers/inboundNatRules/join/action",
+    ),
+    (
+        "/properties/applicationGatewayBackendAddressPools",
+        "Microsoft.Network/applicationGateways/backendAddressPools/join/action",
+    ),
+];
 
 /// A resource as it was read.
 #[derive(Debug, Clone)]
@@ -130,9 +159,22 @@ impl Nic {
             .unwrap_or(false)
     }
 
-    /// The id of its network security group.
-    pub(super) fn security_group(&self) -> Option<&str> {
-        self.0.text("/properties/networkSecurityGroup/id")
+    /// What it refers to, each with the permission that writing the NIC takes there: the subnets first, then its
+    /// security group, then what its ip-configurations hang on.
+    pub(super) fn joins(&self) -> Vec<(&'static str, &str)> {
+        let mut joins: Vec<_> = self
+            .configs()
+            .filter_map(|config| config.subnet())
+            .map(|subnet| (SUBNET_JOIN, subnet))
+            .collect();
+        let group = self.0.text("/properties/networkSecurityGroup/id");
+        joins.extend(group.map(|id| (GROUP_JOIN, id)));
+        for config in self.configs() {
+            joins.extend(config.attachments());
+        }
+        let mut seen = BTreeSet::new();
+        joins.retain(|join| seen.insert(*join));
+        joins
     }
 
     pub(super) fn configs(&self) -> impl Iterator<Item = Config<'_>> {
@@ -227,6 +269,20 @@ impl<'d> Config<'d> {
         text(self.0, "/properties/subnet/id")
     }
 
+    /// What hangs on it: a public address, security groups by application, pools of load balancers.
+    fn attachments(&self) -> impl Iterator<Item = (&'static str, &'d str)> {
+        let document = self.0;
+        ATTACHMENTS
+            .into_iter()
+            .flat_map(move |(member, permission)| {
+                let attached = document.pointer(member);
+                let several = attached.and_then(Value::as_array).into_iter().flatten();
+                several
+                    .chain(attached)
+                    .filter_map(move |one| Some((permission, text(one, "/id")?)))
+            })
+    }
+
     /// What to send to have it again.
     pub(super) fn for_put(&self) -> Value {
         let mut config = self.0.clone();
@@ -302,6 +358,19 @@ impl Route {
         let properties = &mut body["properties"];
         properties["nextHopType"] = json!("VirtualAppliance");
         properties["nextHopIpAddress"] = json!(next_hop.to_string());
+        body
+    }
+
+    /// What to send to make it lead where another one did; whatever else it says stays.
+    pub(super) fn leading_as(&self, before: &Route) -> Value {
+        let mut body = self.0.for_put();
+        let properties = &mut body["properties"];
+        for member in ["nextHopType", "nextHopIpAddress"] {
+            strip(properties, &[member]);
+            if let Some(value) = before.0.document.pointer(&format!("/properties/{member}")) {
+                properties[member] = value.clone();
+            }
+        }
         body
     }
 }

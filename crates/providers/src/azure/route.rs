@@ -270,7 +270,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// Puts a route back as it was, unless it leads to a third by now.
+    /// Makes a route lead where it led, unless it leads to a third by now; one that is gone comes back whole.
     fn restore(&self, before: &Route) -> Result<(bool, String), Fault> {
         let name = self.spec.prior.get("priorRouteName").unwrap_or_default();
         let id = self.id(name);
@@ -282,7 +282,7 @@ impl<'a> Task<'a> {
                 return Ok(Step::Done);
             }
             if self.is_ours(&route) {
-                return Ok(Step::Put(before.for_put()));
+                return Ok(Step::Put(route.leading_as(before)));
             }
             Err(Fault::new(
                 ErrorClass::Conflict,

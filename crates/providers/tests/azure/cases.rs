@@ -56,7 +56,17 @@ fn routed() -> World {
     world
 }
 
-pub const CASES: [Case; 8] = [
+fn routed_elsewhere() -> World {
+    let world = World::new();
+    let status = world.run(Verb::EnsureRoute, Mode::Execute, |spec| {
+        spec.target.nic_ref = Some(world.nic_id(STANDBY));
+    });
+    succeeded(&status, true);
+    world.azure.borrow_mut().clear_log();
+    world
+}
+
+pub const CASES: [Case; 9] = [
     Case {
         name: "ensure-forwarding-enabled",
         verb: Verb::EnsureForwardingEnabled,
@@ -105,6 +115,13 @@ pub const CASES: [Case; 8] = [
         world: World::new,
         write: ("PUT", ROUTE),
         takes: false,
+    },
+    Case {
+        name: "… taken over",
+        verb: Verb::EnsureRoute,
+        world: routed_elsewhere,
+        write: ("PUT", ROUTE),
+        takes: true,
     },
     Case {
         name: "remove-route",

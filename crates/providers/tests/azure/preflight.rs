@@ -119,6 +119,52 @@ fn a_role_on_the_nic_alone_is_not_enough() {
     );
 }
 
+/// What the NIC's ip-configurations hang on takes permissions too.
+#[test]
+fn what_the_nic_hangs_on_is_checked_as_well() {
+    let world = World::without_roles();
+    let id = |kind: &str, name: &str| world.azure.borrow().site().resource_id(kind, name);
+    let nic = world.nic_id(ROUTER);
+    for scope in [
+        nic.clone(),
+        id("virtualNetworks", "ce-vnet"),
+        id("networkSecurityGroups", GROUP),
+    ] {
+        world.grant(ROUTER, &scope);
+    }
+    let public = id("publicIPAddresses", "router-ip");
+    let pool = format!("{}/backendAddressPools/p", id("loadBalancers", "lb"));
+    let mut configs = world.shown(&nic).expect("the NIC")["properties"]["ipConfigurations"].take();
+    configs[0]["properties"]["publicIPAddress"] = serde_json::json!({"id": public});
+    configs[0]["properties"]["applicationSecurityGroups"] =
+        serde_json::json!([{"id": id("applicationSecurityGroups", "routers")}]);
+    configs[0]["properties"]["loadBalancerBackendAddressPools"] = serde_json::json!([{"id": pool}]);
+    let attached = Effect::Race {
+        pointer: "/properties/ipConfigurations".to_owned(),
+        value: configs,
+    };
+    world.fault(Fault::next(attached).on("GET", "networkInterfaces/ce-router-nic"));
+    let mut asked = intents(&[Verb::EnsureForwardingEnabled]);
+    asked[0].target.nic_ref = Some(nic.clone());
+    assert_eq!(
+        permissions(&world.preflight(asked), PreflightVerdict::Fail),
+        [
+            "Microsoft.Network/publicIPAddresses/join/action router-ip",
+            "Microsoft.Network/applicationSecurityGroups/joinIpConfiguration/action routers",
+            "Microsoft.Network/loadBalancers/backendAddressPools/join/action p",
+        ]
+    );
+    let tried = world.run(Verb::EnsureForwardingEnabled, Mode::Execute, |spec| {
+        spec.target.nic_ref = Some(nic.clone());
+    });
+    let error = tried.error.expect("an error");
+    assert_eq!(
+        error.permission.as_deref(),
+        Some("Microsoft.Network/publicIPAddresses/join/action")
+    );
+    assert_eq!(error.scope, Some(public));
+}
+
 #[test]
 fn only_the_security_group_is_missing() {
     let world = World::without_roles();

@@ -94,6 +94,7 @@ impl Site {
             Some(EnsureForwardingDisabled) => EnsureForwardingEnabled,
             Some(UnassignSecondaryIp) => AssignSecondaryIp,
             Some(AssignSecondaryIp) if moves => AssignSecondaryIp,
+            Some(EnsureRoute) if moves => EnsureRoute,
             Some(RemoveRoute) => EnsureRoute,
             _ => return,
         };

@@ -30,6 +30,9 @@ use serde_json::Value;
 pub const CAPTURED: Ipv4Addr = Ipv4Addr::new(10, 77, 60, 9);
 const ENDPOINT: &str = "https://management.azure.com";
 
+/// Changes the answer to a request.
+pub type Tamper = fn(&Request, &mut Response);
+
 /// What a process that is killed throws.
 pub struct Killed;
 
@@ -39,6 +42,10 @@ pub struct World {
     now: Cell<Duration>,
     /// Requests until the executor is killed, and whether the last of them is carried out.
     kill: Cell<Option<(usize, bool)>>,
+    /// So many requests more find nobody.
+    pub unreachable: Cell<usize>,
+    /// What becomes of answers on their way.
+    pub tamper: Cell<Tamper>,
     /// Requests so far.
     pub requests: Cell<usize>,
     /// Seconds that the daemon gives the executor.
@@ -64,6 +71,8 @@ impl World {
             fabric: RefCell::new(fabric),
             now: Cell::new(Duration::ZERO),
             kill: Cell::new(None),
+            unreachable: Cell::new(0),
+            tamper: Cell::new(|_, _| ()),
             requests: Cell::new(0),
             timeout: Cell::new(120),
             machine: ROUTER,
@@ -274,6 +283,13 @@ impl Transport for World {
             request.url
         );
         self.requests.set(self.requests.get() + 1);
+        if self.unreachable.get() > 0 {
+            self.unreachable.set(self.unreachable.get() - 1);
+            return Err(TransportError::Unreachable {
+                host: host.to_owned(),
+                reason: "connection refused".to_owned(),
+            });
+        }
         let dies = match self.kill.get() {
             Some((1, false)) => std::panic::resume_unwind(Box::new(Killed)),
             Some((1, true)) => true,
@@ -294,11 +310,15 @@ impl Transport for World {
         }
         self.now.set(self.now.get() + reply.after);
         match reply.response {
-            Some(response) => Ok(Response {
-                status: response.status,
-                headers: response.headers,
-                body: response.body,
-            }),
+            Some(response) => {
+                let mut answer = Response {
+                    status: response.status,
+                    headers: response.headers,
+                    body: response.body,
+                };
+                self.tamper.get()(request, &mut answer);
+                Ok(answer)
+            }
             None => Err(TransportError::Lost {
                 host: host.to_owned(),
                 reason: "the connection was closed".to_owned(),

@@ -17,6 +17,7 @@ use crate::fabric::{FabricState, NicId, StateError};
 pub(super) const WRITE: &str = "Microsoft.Network/networkInterfaces/write";
 const SUBNET_JOIN: &str = "Microsoft.Network/virtualNetworks/subnets/join/action";
 const GROUP_JOIN: &str = "Microsoft.Network/networkSecurityGroups/join/action";
+const PUBLIC_JOIN: &str = "Microsoft.Network/publicIPAddresses/join/action";
 
 /// Addresses of a NIC.
 const MAX_CONFIGS: usize = 256;
@@ -394,9 +395,16 @@ fn joins(nic: &Value) -> Vec<(&'static str, String)> {
         .filter_map(|config| text(config, "/properties/subnet/id"))
         .collect();
     let group = text(nic, "/properties/networkSecurityGroup/id");
-    let subnets = subnets.into_iter().map(|id| (SUBNET_JOIN, id.to_owned()));
+    let public: BTreeSet<&str> = configs
+        .iter()
+        .filter_map(|config| text(config, "/properties/publicIPAddress/id"))
+        .collect();
+    let subnets = subnets.into_iter().map(|id| (SUBNET_JOIN, id));
+    let public = public.into_iter().map(|id| (PUBLIC_JOIN, id));
     subnets
-        .chain(group.map(|id| (GROUP_JOIN, id.to_owned())))
+        .chain(group.map(|id| (GROUP_JOIN, id)))
+        .chain(public)
+        .map(|(permission, id)| (permission, id.to_owned()))
         .collect()
 }
 

@@ -11,8 +11,8 @@ use api::action::ErrorClass;
 use serde_json::{Value, json};
 
 use super::Task;
-use crate::azure::arm::{MOVE, Written};
-use crate::azure::converge::Step;
+use crate::azure::arm::MOVE;
+use crate::azure::converge::{Patience, Step};
 use crate::azure::id::ArmId;
 use crate::azure::locate::Holder;
 use crate::azure::no_such_nic;
@@ -76,17 +76,11 @@ impl Task<'_> {
     /// Brings the address from another NIC.
     fn fetch(&self, to: &Placing, holder: &Holder) -> Result<Placed, Fault> {
         let client = &self.cloud.arm.client;
-        if client.remaining() < MOVE_TIME {
-            return Err(Fault::new(
-                ErrorClass::Timeout,
-                format!(
-                    "too little time left to move {}; nothing was changed",
-                    self.address
-                ),
-            )
-            .hint("give the executor's plugin a longer timeout"));
-        }
+        self.check_time()?;
         let at_once = self.move_at_once(to, holder)?;
+        if !at_once {
+            self.check_time()?;
+        }
         let reserve = (client.remaining() / 4).min(LONGEST_RESERVE);
         let placed = client.reserving(reserve, || {
             if !at_once {
@@ -101,6 +95,21 @@ impl Task<'_> {
             }),
             Err(fault) => Err(self.take_back(to, holder, fault)),
         }
+    }
+
+    /// A move that could not be taken back is not begun.
+    fn check_time(&self) -> Result<(), Fault> {
+        if self.cloud.arm.client.remaining() >= MOVE_TIME {
+            return Ok(());
+        }
+        Err(Fault::new(
+            ErrorClass::Timeout,
+            format!(
+                "too little time left to move {}; nothing was changed",
+                self.address
+            ),
+        )
+        .hint("give the executor's plugin a longer timeout"))
     }
 
     /// Takes the address from a NIC; says whether anything was changed.
@@ -152,7 +161,8 @@ impl Task<'_> {
         Ok(new_config(name, self.address, subnet))
     }
 
-    /// The atomic move. Says no when this subscription does not have it, or we may not use it.
+    /// The atomic move, which leaves no moment without a holder. Says no when this subscription does not have it, we
+    /// may not use it, or it fails again and again without effect.
     fn move_at_once(&self, to: &Placing, holder: &Holder) -> Result<bool, Fault> {
         let target = self.cloud.nic(&to.nic)?;
         let Some(subnet) = target.subnet() else {
@@ -165,16 +175,28 @@ impl Task<'_> {
             "targetIpConfiguration": {"id": to.nic.child("ipConfigurations", &name).as_str()},
         }]});
         let arm = &self.cloud.arm;
-        match arm.post(&format!("{network}/moveIpConfigurations"), MOVE, body) {
-            Ok(Written::Done) => Ok(true),
-            Ok(Written::Raced(_) | Written::Unsure(_)) => self.has_left(holder),
-            Err(fault) if is_absent(&fault) => Ok(false),
-            Err(fault) => Err(fault),
+        let path = format!("{network}/moveIpConfigurations");
+        let mut patience = Patience::default();
+        while patience.is_left() {
+            let written = match arm.post(&path, MOVE, body.clone()) {
+                Ok(written) => written,
+                Err(fault) if is_absent(&fault) => return Ok(false),
+                Err(fault) => return Err(fault),
+            };
+            patience.spend(&written);
+            let Some(fault) = written.fault() else {
+                return Ok(true);
+            };
+            if self.has_left(holder)? {
+                return Ok(true);
+            }
+            patience.rest(&arm.client, &fault)?;
         }
+        Ok(false)
     }
 
     /// After a move whose end is not known: whether the address has left its NIC. Adding it to the target is
-    /// what remains to be done then; else it is moved in halves.
+    /// what may remain to be done then.
     fn has_left(&self, holder: &Holder) -> Result<bool, Fault> {
         let source = self.cloud.nic(&holder.nic)?;
         Ok(source.config_of(self.address).is_none())
