@@ -13,8 +13,9 @@ use super::policy::Policy;
 use super::record::Action;
 use super::turn::{Block, Turn, hold, rank, refusal};
 
-/// How much longer a lease is than its executor may take, in milliseconds: time to kill and to reap it.
-const LEASE_GRACE_MS: u64 = 30_000;
+/// How much longer a lease is than its executor may take, in milliseconds: time to kill and to reap it (at most ten
+/// seconds, twice the grace of the plugin runner), and for a request that it had sent to be answered.
+const LEASE_GRACE_MS: u64 = 15_000;
 
 /// What is true outside the journal.
 #[derive(Debug, Clone, Copy)]

@@ -68,3 +68,6 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredRow> {
         hash: row.get(5)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,6 +106,11 @@ impl Daemon {
         (code, text(said), text(wrong))
     }
 
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the daemon runs").id()
+    }
+
     /// Everything the daemon logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("daemon.log")).unwrap_or_default()
@@ -124,8 +129,13 @@ impl Drop for Daemon {
 }
 
 /// Waits until something is so, and says what was not if it never is.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
+pub fn until(what: &str, holds: impl FnMut() -> bool) {
+    until_within(what, DEADLINE, holds);
+}
+
+/// The same with a patience of its own.
+pub fn until_within(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !holds() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(5));

@@ -14,15 +14,22 @@ pub fn isolated(name: &str, test: impl FnOnce()) {
         run("ip link set lo up");
         return test();
     }
-    let flags = if is_root() { "-nm" } else { "-Urnm" };
-    let allowed = Command::new("unshare").args([flags, "true"]).output();
+    // Processes of their own too: what a test leaves behind, a detached tunnel above all, ends with it.
+    let flags = ["-nmpf", "--kill-child", "--mount-proc"];
+    let user: &[&str] = if is_root() { &[] } else { &["-Ur"] };
+    let allowed = Command::new("unshare")
+        .args(user)
+        .args(flags)
+        .arg("true")
+        .output();
     if !allowed.is_ok_and(|output| output.status.success()) {
         eprintln!("{name}: not run, since namespaces are not allowed here");
         return;
     }
     let this = std::env::current_exe().expect("this program");
     let status = Command::new("unshare")
-        .arg(flags)
+        .args(user)
+        .args(flags)
         .arg(this)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
