@@ -9,10 +9,13 @@ use serde_json::Value;
 
 /// A pure crate and everything outside `std` that it may depend on.
 const PURE: &[(&str, &[&str])] = &[
-    ("routerd-bgp", &["thiserror"]),
     (
         "routerd-api",
         &["ipnet", "schemars", "serde", "serde_json", "thiserror"],
+    ),
+    (
+        "routerd-bgp",
+        &["bytes", "foldhash", "hashbrown", "serde", "thiserror"],
     ),
     (
         "routerd-core",
@@ -57,7 +60,12 @@ const WORKSPACE: &[(&str, &[&str])] = &[
     ("routerd-lab", &["routerd-api", "routerd-linux"]),
     (
         "routerd-bench",
-        &["routerd-api", "routerd-core", "routerd-linux"],
+        &[
+            "routerd-api",
+            "routerd-bgp",
+            "routerd-core",
+            "routerd-linux",
+        ],
     ),
     ("event-to-remote-claim", &["routerd-api"]),
     ("xtask", &[]),

@@ -1,0 +1,1 @@
+//! In place when the module is complete.
