@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::actions::Actions;
 use crate::cli::Serve;
 use crate::control::{self, Control};
-use crate::dynamic::Shelf;
+use crate::dynamic::{Shelf, Worker};
 use crate::engine::{self, Captures, Engine, Message, Outbox};
 use crate::federation::{self, Shared};
 use crate::instance::Instance;
@@ -52,12 +52,8 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     shared.store.recover_runs(federation::now())?;
     let view = View::new(open, Arc::clone(&captures), config.clone(), state_file);
     let view = Arc::new(view.with_federation(Arc::clone(&shared)));
+    let events = Arc::clone(&shared.store);
     let federation = federation::start(shared, view.follow())?;
-    let plugins = Arc::new(open_plugins(options)?);
-    let journal = Journal::open(&options.state.state_file)?;
-    let actions = Arc::new(Actions::open(journal, plugins)?);
-    let told = Arc::clone(&actions);
-    view.listen(move |generation, effective| told.commit(generation, effective));
     let shelf = Arc::new(Shelf::open(PartStore::open(&options.state.state_file)?)?);
     let engine = Engine::new(
         kernel,
@@ -67,6 +63,15 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
         Arc::clone(&view),
         Engine::PATIENCE,
     )?;
+    let actions = open_actions(options, &view)?;
+    let dynamic = Worker::new(
+        shelf,
+        events,
+        Arc::clone(&actions),
+        Arc::clone(&view),
+        outbox.clone(),
+    );
+    let crew = Crew::start(Arc::clone(&actions), dynamic, federation, &view)?;
     let socket = options.socket();
     let listener = control::bind(&socket)?;
     tracing::info!(
@@ -74,9 +79,8 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
         env!("CARGO_PKG_VERSION"),
         std::process::id()
     );
-    let working = actions.start().context("start the actions")?;
     let mut looping = start_loop(engine, inbox, config)?;
-    let control = Control::new(view, outbox.clone(), Arc::clone(&actions));
+    let control = Control::new(view, outbox.clone(), actions);
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(READERS)
@@ -91,15 +95,58 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     tracing::info!("stopping; what is in place goes on forwarding");
     // First no new clients, then the change that is under way, then the end.
     let _ = std::fs::remove_file(&socket);
-    actions.stop();
-    federation.stop();
+    let crew = crew.stop();
     let _ = outbox.request(Message::Stop);
     let looped = looping.thread.join();
-    working
-        .join()
-        .map_err(|_| anyhow!("the actions panicked"))?;
+    crew?;
     looped.map_err(|_| anyhow!("the reconcile loop panicked"))??;
     served
+}
+
+/// Those who work beside the reconcile loop.
+struct Crew {
+    actions: (Arc<Actions>, JoinHandle<()>),
+    dynamic: (Arc<Worker>, JoinHandle<()>),
+    federation: federation::Running,
+}
+
+impl Crew {
+    fn start(
+        actions: Arc<Actions>,
+        dynamic: Arc<Worker>,
+        federation: federation::Running,
+        view: &View,
+    ) -> Result<Self> {
+        let told = Arc::clone(&dynamic);
+        view.listen(move |_, _| told.wake());
+        let carrying = actions.start().context("start the actions")?;
+        let making = dynamic.start().context("start the dynamic sources")?;
+        Ok(Self {
+            actions: (actions, carrying),
+            dynamic: (dynamic, making),
+            federation,
+        })
+    }
+
+    /// All are told before anybody is waited for.
+    fn stop(self) -> Result<()> {
+        self.dynamic.0.stop();
+        self.actions.0.stop();
+        self.federation.stop();
+        let (making, carrying) = (self.dynamic.1.join(), self.actions.1.join());
+        making.map_err(|_| anyhow!("the dynamic sources panicked"))?;
+        carrying.map_err(|_| anyhow!("the actions panicked"))
+    }
+}
+
+/// Actions, which hear what comes into force.
+fn open_actions(options: &Serve, view: &View) -> Result<Arc<Actions>> {
+    let plugins = Arc::new(open_plugins(options)?);
+    let journal = Journal::open(&options.state.state_file)?;
+    let actions = Arc::new(Actions::open(journal, plugins)?);
+    let told = Arc::clone(&actions);
+    view.listen(move |generation, effective| told.commit(generation, effective));
+    Ok(actions)
 }
 
 /// Plugins, kept away from our configuration, our socket and our state.

@@ -2,7 +2,7 @@
 //! nothing and never hold up a repair.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use api::action::control::Proposal;
@@ -68,7 +68,7 @@ pub(crate) struct View {
     state_file: PathBuf,
     started: Instant,
     /// Who hears what comes into force.
-    listener: OnceLock<Box<Listener>>,
+    listeners: RwLock<Vec<Box<Listener>>>,
     /// What is in force, for those that follow it.
     followed: watch::Sender<Arc<Effective>>,
     federation: Option<Arc<Shared>>,
@@ -91,7 +91,7 @@ impl View {
             config_file,
             state_file,
             started: Instant::now(),
-            listener: OnceLock::new(),
+            listeners: RwLock::default(),
             followed: watch::channel(Arc::default()).0,
             federation: None,
         }
@@ -108,26 +108,37 @@ impl View {
         self.followed.subscribe()
     }
 
-    /// Tells somebody, once for all, what comes into force. He must not block: it is the reconcile loop that calls.
+    /// Tells somebody what comes into force. He must not block: it is the reconcile loop that calls.
     pub(crate) fn listen(&self, listener: impl Fn(u64, &Arc<Effective>) + Send + Sync + 'static) {
-        let _ = self.listener.set(Box::new(listener));
+        let mut listeners = self
+            .listeners
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        listeners.push(Box::new(listener));
     }
 
     /// Replaces what clients see.
     pub(crate) fn publish(&self, snapshot: Snapshot) {
-        if let (Some(generation), Some(listener)) = (snapshot.generation, self.listener.get()) {
-            listener(generation, &snapshot.effective);
-        }
         self.followed.send_if_modified(|known| {
             let changed = !Arc::ptr_eq(known, &snapshot.effective);
             *known = Arc::clone(&snapshot.effective);
             changed
         });
+        let heard = (snapshot.generation, Arc::clone(&snapshot.effective));
         let mut slot = self
             .snapshot
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         *slot = Arc::new(snapshot);
+        drop(slot);
+        let (Some(generation), effective) = heard else {
+            return;
+        };
+        let listeners = self
+            .listeners
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        listeners.iter().for_each(|l| l(generation, &effective));
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -142,6 +153,11 @@ impl View {
             snapshot.digest.clone(),
             Arc::clone(&snapshot.effective),
         )
+    }
+
+    /// What the dynamic parts came to.
+    pub(crate) fn merge(&self) -> Arc<Merge> {
+        Arc::clone(&self.snapshot().merge)
     }
 
     /// What validation says.

@@ -193,6 +193,10 @@ fn state_by_time(parts: &[&Part], index: usize, now: Timestamp) -> PartState {
 /// What is wrong with a part whatever others say.
 fn faults(part: &Part, base: &Effective) -> Vec<String> {
     let mut reasons = base.permissions.violations(part);
+    if part.plugin.is_some() && !is_configured(part.authority(), base) {
+        let authority = part.authority();
+        reasons.push(format!("{authority} is not configured any more"));
+    }
     reasons.extend(collisions(part, base));
     if part.digest.is_some_and(|digest| digest != Digest::of(part)) {
         reasons.push(format!(
@@ -202,6 +206,16 @@ fn faults(part: &Part, base: &Effective) -> Vec<String> {
     }
     reasons.extend(part.refused.clone());
     reasons
+}
+
+/// Whether there is still somebody who lets this source speak.
+fn is_configured(authority: &str, base: &Effective) -> bool {
+    let (kind, name) = authority.split_once('/').unwrap_or_default();
+    match kind {
+        "EventSubscription" => base.federation.subscriptions.contains_key(name),
+        "DynamicConfigSource" => base.sources.contains_key(name),
+        _ => false,
+    }
 }
 
 /// A part may put a resource in the place of one that it masks itself, of no other.

@@ -10,6 +10,7 @@ mod digest;
 mod merge;
 mod report;
 mod rivals;
+mod schedule;
 
 pub use accept::{Refusal, Run, Taken, accept, ends};
 pub use admission::{AllowMasks, AllowResources, DYNAMIC_KINDS, MaskTarget, Policies};

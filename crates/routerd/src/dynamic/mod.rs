@@ -4,6 +4,8 @@
 
 mod offline;
 mod shelf;
+mod worker;
 
 pub(crate) use offline::show;
 pub(crate) use shelf::{Key, Shelf, Stock, key};
+pub(crate) use worker::Worker;

@@ -1,15 +1,18 @@
 //! The parts of this node: in the database first, then in memory for whoever merges.
 
-#![expect(dead_code, reason = "for the worker that runs plugins")]
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use api::event::Event;
+use api::plugin::PluginStatus;
 use api::time::Timestamp;
-use routerd_core::dynamic::Part;
+use routerd_core::dynamic::{Part, Refusal, Run, accept, ends};
 
 use crate::store::{LastRun, PartStore, StoreError, timestamp};
 use crate::view::lock;
+
+/// Between two prunes, in milliseconds.
+const PRUNE: u64 = 600_000;
 
 /// How parts are told apart: source and generation.
 pub(crate) type Key = (String, u64);
@@ -23,6 +26,7 @@ pub(crate) struct Shelf {
 struct Inside {
     store: PartStore,
     version: u64,
+    pruned_at: Timestamp,
     parts: BTreeMap<Key, Arc<Part>>,
     runs: BTreeMap<String, LastRun>,
 }
@@ -54,6 +58,7 @@ impl Shelf {
             inside: Mutex::new(Inside {
                 store,
                 version: 1,
+                pruned_at: Timestamp::default(),
                 parts: parts.into_iter().map(|part| (key(&part), part)).collect(),
                 runs: runs.collect(),
             }),
@@ -82,9 +87,7 @@ impl Shelf {
 
     /// The newest part of each source.
     pub(crate) fn latest(&self) -> BTreeMap<String, Arc<Part>> {
-        let stock = self.stock();
-        let parts = stock.parts.into_iter();
-        parts.map(|part| (part.source.clone(), part)).collect()
+        lock(&self.inside).latest()
     }
 
     /// How each source ran last.
@@ -92,18 +95,35 @@ impl Shelf {
         lock(&self.inside).runs.clone()
     }
 
-    /// Keeps parts: on the disk when this returns, then seen by everybody.
+    /// Keeps parts as they are: on the disk when this returns, then seen by everybody.
+    #[cfg(test)]
     pub(crate) fn put(&self, parts: &[Part]) -> Result<(), StoreError> {
-        if parts.is_empty() {
-            return Ok(());
-        }
+        lock(&self.inside).keep(parts)
+    }
+
+    /// Takes in what a plugin said; hands back the events about which something younger is known.
+    pub(crate) fn take(
+        &self,
+        run: &Run<'_>,
+        status: PluginStatus,
+    ) -> Result<Result<Vec<String>, Refusal>, StoreError> {
         let mut inside = lock(&self.inside);
-        inside.store.keep(parts)?;
-        for part in parts {
-            inside.insert(part.clone());
-        }
-        inside.version += 1;
-        Ok(())
+        let latest = inside.latest();
+        let taken = match accept(run, status, &latest) {
+            Ok(taken) => taken,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        inside.keep(&taken.parts)?;
+        Ok(Ok(taken.outdated))
+    }
+
+    /// Ends the parts that came from a fact which this event says is over; says whether there were any.
+    pub(crate) fn end(&self, event: &Event) -> Result<bool, StoreError> {
+        let mut inside = lock(&self.inside);
+        let latest: Vec<Arc<Part>> = inside.latest().into_values().collect();
+        let ended = ends(event, &latest, self.now());
+        inside.keep(&ended)?;
+        Ok(!ended.is_empty())
     }
 
     /// Notes how a source ran.
@@ -114,9 +134,13 @@ impl Shelf {
         Ok(())
     }
 
-    /// Forgets what counted no more for long.
+    /// Forgets what counted no more for long. Does something once in a while only.
     pub(crate) fn prune(&self) -> Result<(), StoreError> {
         let mut inside = lock(&self.inside);
+        if self.now().millis_since(inside.pruned_at) < PRUNE {
+            return Ok(());
+        }
+        inside.pruned_at = self.now();
         let limit = inside.store.prune(self.now())?;
         let before = inside.parts.len();
         inside
@@ -128,6 +152,25 @@ impl Shelf {
 }
 
 impl Inside {
+    fn latest(&self) -> BTreeMap<String, Arc<Part>> {
+        let parts = self.parts.values();
+        parts
+            .map(|part| (part.source.clone(), Arc::clone(part)))
+            .collect()
+    }
+
+    fn keep(&mut self, parts: &[Part]) -> Result<(), StoreError> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        self.store.keep(parts)?;
+        for part in parts {
+            self.insert(part.clone());
+        }
+        self.version += 1;
+        Ok(())
+    }
+
     /// What the database keeps.
     fn insert(&mut self, part: Part) {
         let oldest = part.generation.saturating_sub(PartStore::GENERATIONS - 1);

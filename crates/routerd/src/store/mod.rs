@@ -25,7 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use api::time::Timestamp;
 use rusqlite::{Connection, OpenFlags};
 
-pub(crate) use federation::{EventStore, Pruned, Reader, Settled};
+pub(crate) use federation::{DueBatch, EventStore, Pruned, Reader, Settled};
 pub(crate) use generations::{Generation, State, digest};
 pub(crate) use journal::Journal;
 pub(crate) use notes::{EventKind, Removals};

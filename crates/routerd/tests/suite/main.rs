@@ -6,6 +6,7 @@
 mod actions;
 mod crash;
 mod daemon;
+mod dynamic;
 mod namespace;
 mod reference;
 mod sessions;

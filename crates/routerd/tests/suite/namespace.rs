@@ -33,11 +33,21 @@ pub fn isolated(name: &str, test: impl FnOnce()) {
         .arg(this)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
+        .env("PATH", path())
         .status();
     assert!(
         status.expect("unshare runs").success(),
         "{name} failed inside"
     );
+}
+
+/// Where programs are found: those of this workspace first.
+fn path() -> std::ffi::OsString {
+    let ours = Path::new(env!("CARGO_BIN_EXE_routerd")).parent();
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let folders = ours.map(Path::to_owned).into_iter();
+    let all = folders.chain(std::env::split_paths(&others));
+    std::env::join_paths(all).expect("folders")
 }
 
 /// Runs a command of words separated by spaces; it must succeed.

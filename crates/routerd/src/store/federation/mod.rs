@@ -4,6 +4,7 @@
 //! is on the disk when a call returns; progress that can be made again (a delivery, a prune) is left to the next
 //! checkpoint: losing it costs a duplicate, which receivers recognise.
 
+mod ends;
 mod inbox;
 mod list;
 mod outbox;
@@ -25,6 +26,7 @@ use super::{StoreError, configure, make_private, migrations};
 
 pub(crate) use outbox::{Reader, Settled};
 pub(crate) use prune::Pruned;
+pub(crate) use work::DueBatch;
 
 /// Hears that there is something new.
 type Listener = Box<dyn Fn() + Send + Sync>;

@@ -50,13 +50,6 @@ impl EventStore {
 
     /// The batches that are due, at most one a subscription and none for one that is under way, and when to ask
     /// again if nothing new comes before.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "the consumer that runs plugins is being wired to it"
-        )
-    )]
     pub(crate) fn take_due(
         &self,
         now: Timestamp,
@@ -80,13 +73,6 @@ impl EventStore {
     }
 
     /// Ends a run: what succeeded is done for good, what failed waits for another try.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "the consumer that runs plugins is being wired to it"
-        )
-    )]
     pub(crate) fn finish_run(
         &self,
         now: Timestamp,

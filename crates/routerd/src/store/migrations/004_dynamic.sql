@@ -16,3 +16,6 @@ CREATE TABLE dynamic_runs (
     failures INTEGER NOT NULL,  -- runs in a row that failed
     message  TEXT               -- why the last one failed
 ) STRICT, WITHOUT ROWID;
+
+-- Whether a fact about a subject is over.
+CREATE INDEX federation_events_subject ON federation_events (grp, subject, type);
