@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use crate::cli_action::{ActionVerb, PluginVerb};
+use crate::cli_federation::FederationVerb;
 
 /// Plans, applies and inspects the configuration of this node.
 ///
@@ -44,6 +45,12 @@ pub(crate) enum Verb {
     /// Show what plugins and events add to the configuration and mask of it
     #[command(subcommand)]
     Dynamic(Dynamic),
+    /// Look at events that nodes tell each other, and emit them
+    Federation {
+        /// What to do.
+        #[command(subcommand)]
+        verb: FederationVerb,
+    },
     /// Say what is wrong on this host and how to fix it; exit status 1 on a failure
     Doctor(Doctor),
     /// Look at what is to be done in clouds, allow it, do it, take it back

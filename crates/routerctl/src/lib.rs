@@ -4,6 +4,7 @@
 
 pub mod cli;
 mod cli_action;
+mod cli_federation;
 mod client;
 mod failure;
 mod input;

@@ -15,7 +15,7 @@ use api::dynamic::{EffectiveView, PartView};
 use api::federation::{Answer, Request};
 use api::status::{Phase, ResourceStatus};
 use api::{Diagnostic, ResourceId};
-use routerd_core::doctor::Runtime;
+use routerd_core::doctor::{FederationState, Runtime};
 use routerd_core::dynamic::{Merge, Part};
 use routerd_core::kernel::KernelError;
 use routerd_core::{Effective, Kernel, Ledger, Observed, Plan, config, plan};
@@ -325,10 +325,26 @@ impl View {
             generation: snapshot.generation,
             last_error: snapshot.last_error.clone(),
             providers: Default::default(),
+            federation: self.federation_state(effective)?,
         };
         Ok(routerd_core::doctor::doctor(
             area, effective, &observed, &plan, &runtime,
         ))
+    }
+
+    /// Event federation as the checks see it: from the store itself, with or without a daemon.
+    fn federation_state(
+        &self,
+        effective: &Effective,
+    ) -> Result<Option<FederationState>, ReadError> {
+        if effective.federation.groups.is_empty() {
+            return Ok(None);
+        }
+        let state = match &self.federation {
+            Some(shared) => shared.state(&effective.federation)?,
+            None => federation::state_offline(&self.state_file, &effective.federation)?,
+        };
+        Ok(Some(state))
     }
 
     fn look(

@@ -6,6 +6,7 @@
 
 mod answer;
 mod checks;
+mod federation;
 mod findings;
 mod firewall;
 mod scene;
@@ -21,6 +22,7 @@ use crate::observed::Query;
 use crate::{Effective, Observed, Plan};
 pub use answer::{Answer, Looked};
 use checks::CHECKS;
+pub use federation::{Backlog, FederationState};
 use findings::Findings;
 use scene::Scene;
 
@@ -36,6 +38,8 @@ pub struct Runtime {
     /// What executors said of late about what is asked of their clouds, by the key of the intent
     /// (`ActionPlan::idempotency_key`).
     pub providers: BTreeMap<String, Answer>,
+    /// The state of event federation; absent where there is no store.
+    pub federation: Option<FederationState>,
 }
 
 /// What has to be observed for the checks: more than a plan needs, so only for them.
@@ -49,7 +53,7 @@ pub fn query(effective: &Effective) -> Query {
     query
 }
 
-/// Runs the checks of one area (`hybrid`, `host`, `runtime`), or of all.
+/// Runs the checks of one area (`hybrid`, `federation`, `host`, `runtime`), or of all.
 pub fn doctor(
     area: Option<&str>,
     effective: &Effective,

@@ -1,9 +1,11 @@
 //! Programs of the same installation.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
@@ -21,7 +23,7 @@ pub(super) fn command(name: &str) -> Result<Command, Failure> {
 /// Runs a command that prints JSON, whatever its exit status; what it says on standard error is heard.
 pub(super) fn json<T: DeserializeOwned>(command: &mut Command) -> Result<T, Failure> {
     let output = command
-        .stderr(std::process::Stdio::inherit())
+        .stderr(Stdio::inherit())
         .output()
         .map_err(failed(command))?;
     let wrong = |reason| Failure::Protocol {
@@ -32,6 +34,32 @@ pub(super) fn json<T: DeserializeOwned>(command: &mut Command) -> Result<T, Fail
         return Err(wrong(output.status.to_string()));
     }
     serde_json::from_slice(&output.stdout).map_err(|error| wrong(error.to_string()))
+}
+
+/// Runs a command that reads one JSON value and prints another.
+pub(super) fn exchange<T: DeserializeOwned>(
+    command: &mut Command,
+    request: &impl Serialize,
+) -> Result<T, Failure> {
+    let wrong = |command: &Command, reason: String| Failure::Protocol {
+        request: words(command),
+        reason,
+    };
+    let request = serde_json::to_vec(request).map_err(|e| wrong(command, e.to_string()))?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(failed(command))?;
+    if let Some(mut input) = child.stdin.take() {
+        // A program that ends without reading says why on its standard error.
+        let _ = input.write_all(&request);
+    }
+    let output = child.wait_with_output().map_err(failed(command))?;
+    if output.stdout.is_empty() {
+        return Err(wrong(command, output.status.to_string()));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|e| wrong(command, e.to_string()))
 }
 
 /// Why a command could not be started.

@@ -19,6 +19,15 @@ const COLUMNS: &[(&str, &str, &str)] = &[
     ("WireGuardInterface", "MTU", "mtu"),
     ("WireGuardPeer", "HANDSHAKE", "latestHandshake"),
     ("RemoteAddressClaim", "OS REMOVALS", "osAddressRemovals"),
+    ("EventGroup", "NODE", "nodeName"),
+    ("EventGroup", "PUBLIC KEY", "publicKey"),
+    ("EventGroup", "EVENTS", "events"),
+    ("EventPeer", "PENDING", "pending"),
+    ("EventPeer", "DELIVERED", "delivered"),
+    ("EventPeer", "DEAD", "dead"),
+    ("EventPeer", "LAST SUCCESS", "lastSuccess"),
+    ("EventSubscription", "PENDING", "pending"),
+    ("EventSubscription", "FAILED", "failed"),
 ];
 
 pub(super) fn run(

@@ -8,6 +8,7 @@ mod describe;
 mod doctor;
 mod dynamic;
 mod events;
+mod federation;
 mod get;
 mod lab;
 mod plan;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: &Cli, terminal: &mut Terminal<'_>) -> Result<u8, Failure>
         Verb::Get(options) => get::run(options, &client, terminal),
         Verb::Describe(options) => describe::run(options, &client, terminal),
         Verb::Status(show) => status::run(*show, &client, terminal),
+        Verb::Federation { verb } => federation::run(verb, &client, terminal),
         Verb::Events(show) => events::run(*show, &client, terminal),
         Verb::Dynamic(what) => dynamic::run(what, &client, terminal),
         Verb::Doctor(options) => doctor::run(options, &client, terminal),

@@ -12,6 +12,7 @@ mod key;
 mod listener;
 mod metrics;
 mod nats;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use crate::store::{EventStore, Reader, StoreError};
 
 pub(crate) use answer::{answer, answer_offline};
 pub(crate) use key::NodeKey;
+pub(crate) use state::state_offline;
 
 /// How often to look for events that another process stored.
 const LOOK: Duration = Duration::from_millis(250);

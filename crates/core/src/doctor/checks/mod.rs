@@ -9,6 +9,11 @@ mod daemon;
 mod default_route;
 mod delivery_route;
 mod drift;
+mod event_delivery;
+mod event_group;
+mod event_missing;
+mod event_peer_key;
+mod event_runs;
 mod firewall_forward;
 mod firewall_overlay;
 mod forwarding;
@@ -60,6 +65,11 @@ pub(super) const CHECKS: &[Entry] = &[
     default_route::CHECK,
     clock_skew::CHECK,
     provider::CHECK,
+    event_group::CHECK,
+    event_peer_key::CHECK,
+    event_delivery::CHECK,
+    event_missing::CHECK,
+    event_runs::CHECK,
     resource_waiting::CHECK,
     daemon::CHECK,
     generation::CHECK,
@@ -70,6 +80,12 @@ pub(super) const CHECKS: &[Entry] = &[
 /// A check of the area `hybrid`: addresses that live at other sites.
 const fn hybrid(code: &'static str, run: Run) -> Entry {
     let area = "hybrid";
+    Entry { area, code, run }
+}
+
+/// A check of the area `federation`: what nodes tell each other.
+const fn federation(code: &'static str, run: Run) -> Entry {
+    let area = "federation";
     Entry { area, code, run }
 }
 

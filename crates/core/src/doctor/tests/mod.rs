@@ -1,5 +1,6 @@
 //! One fault each on the two healthy sites of the seeds: the first line names it.
 
+mod federation;
 mod firewall;
 mod overlay;
 mod path;
@@ -26,6 +27,7 @@ fn running() -> Runtime {
         generation: Some(1),
         last_error: None,
         providers: Default::default(),
+        federation: None,
     }
 }
 
@@ -126,7 +128,9 @@ fn a_healthy_on_prem_site_passes_everything() {
         .iter()
         .map(|check| check.code.as_str())
         .collect();
-    let all: BTreeSet<_> = CHECKS.iter().map(|check| check.code).collect();
+    // The sites of the seeds have no event group, which is nothing to speak of.
+    let all = CHECKS.iter().filter(|check| check.area != "federation");
+    let all: BTreeSet<_> = all.map(|check| check.code).collect();
     assert_eq!(ran, all, "every check says something about a healthy site");
 }
 

@@ -2,7 +2,8 @@
 
 use api::federation::{Delivery, Outbox, Run, Selection, StoredEvent};
 use api::time::Timestamp;
-use rusqlite::{Connection, Row};
+use routerd_core::federation::intent::PeerIntent;
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{EventStore, event_at, optional_time, time_at};
 use crate::store::StoreError;
@@ -70,6 +71,48 @@ impl EventStore {
                 .iter_mut()
                 .try_for_each(|outbox| count(db, outbox))?;
             Ok(outboxes)
+        })
+    }
+
+    /// How many events that were stored before `before` and are still true should be in a peer's outbox and are
+    /// not.
+    pub(crate) fn missing(
+        &self,
+        now: Timestamp,
+        before: Timestamp,
+        name: &str,
+        peer: &PeerIntent,
+        node: &str,
+    ) -> Result<u64, StoreError> {
+        self.read("look for missing deliveries", |db| {
+            let mut statement = db.prepare_cached(
+                "SELECT type, subject FROM federation_events e
+                 WHERE grp = ?1 AND stored_at < ?2 AND source = ?3 AND expires_at > ?4
+                   AND NOT EXISTS (SELECT 1 FROM federation_deliveries d
+                                   WHERE d.seq = e.seq AND d.peer = ?5)",
+            )?;
+            let (before, now) = (before.as_millis(), now.as_millis());
+            let mut rows = statement.query((&peer.group, before, node, now, name))?;
+            let mut missing = 0;
+            while let Some(row) = rows.next()? {
+                let (kind, subject): (String, String) = (row.get(0)?, row.get(1)?);
+                missing += u64::from(peer.filter.admits_fact(&kind, &subject));
+            }
+            Ok(missing)
+        })
+    }
+
+    /// Why the last failed run of a subscription failed.
+    pub(crate) fn last_failure(&self, subscription: &str) -> Result<Option<String>, StoreError> {
+        self.read("read runs", |db| {
+            let found = db
+                .prepare_cached(
+                    "SELECT error FROM federation_runs WHERE subscription = ?1 AND state = 'failed'
+                     ORDER BY id DESC LIMIT 1",
+                )?
+                .query_row([subscription], |row| row.get(0))
+                .optional()?;
+            Ok(found.flatten())
         })
     }
 

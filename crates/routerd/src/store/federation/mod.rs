@@ -20,7 +20,7 @@ use api::event::Event;
 use api::time::Timestamp;
 use routerd_core::federation::receive::{Known, Outcome, digest, sort_out};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::{StoreError, configure, make_private, migrations};
 
@@ -59,6 +59,24 @@ impl EventStore {
         configure(&connection, "FULL")?;
         connection.set_prepared_statement_cache_capacity(64);
         migrations::migrate(&mut connection, path)?;
+        Ok(Self {
+            db: Mutex::new(Database {
+                connection,
+                durable: true,
+            }),
+            listeners: RwLock::default(),
+        })
+    }
+
+    /// Opens the database to read only, beside a daemon or without one.
+    pub(crate) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)
+            .map_err(StoreError::database("open database to read"))?;
+        connection
+            .busy_timeout(super::BUSY_TIMEOUT)
+            .map_err(StoreError::database("set busy timeout"))?;
+        migrations::check(&connection, path)?;
         Ok(Self {
             db: Mutex::new(Database {
                 connection,
