@@ -6,11 +6,15 @@ import pytest
 import requests
 from azure.core.exceptions import HttpResponseError
 from azure.identity import ManagedIdentityCredential
-from azure.mgmt.network.models import TagsObject
+from azure.mgmt.network.models import (
+    NetworkInterfaceIPConfigurationPropertiesFormat,
+    NetworkInterfacePropertiesFormat,
+    TagsObject,
+)
 
 import executor
 from azure_clients import ADDRESS, GROUP, NETWORK, NIC, SUBSCRIPTION, TABLE, CommandLine, Library, Operator
-from azure_clients import network_client, nic_id
+from azure_clients import comparable, network_client, nic_id
 
 NETWORK_CONTRIBUTOR = "4d97b98b-1d4f-4787-a291-c67834d212e7"
 
@@ -35,6 +39,64 @@ def test_reads(start):
     assert not checked.available and checked.available_ip_addresses
     nic = client.network_interfaces.update_tags(GROUP, NIC, TagsObject(tags={"owner": "lab"}))
     assert nic.tags == {"owner": "lab"}
+
+
+def filled(model, group):
+    """A value for every member that a model of the library has, by its name on the wire."""
+
+    def value(name, kind):
+        one = {"id": f"{group}/providers/Microsoft.Network/things/{name}"} if "_models." in kind else name
+        if "str" in kind:
+            one = name
+        if "bool" in kind:
+            one = True
+        if "int" in kind:
+            one = 32
+        return [one] if "list[" in kind else one
+
+    kinds = {name: str(kind) for name, kind in model.__annotations__.items()}
+    fields = model._attr_to_rest_field  # nothing public lists them
+    return {field._rest_name: value(field._rest_name, kinds[name]) for name, field in fields.items()}
+
+
+def test_every_member_of_a_nic_goes_back_and_none_that_is_read_only(start):
+    """The library knows which members of a NIC can be written. All of them filled in, we send what it sends."""
+
+    def forwarding_on(change):
+        lab = start("azure")
+        group = lab.facts["networkInterfaces"][0].split("/providers/")[0]
+        nic = Library(lab).client.network_interfaces.get(GROUP, NIC).as_dict()
+        config = nic["properties"]["ipConfigurations"][0]
+        config["properties"] = {
+            **filled(NetworkInterfaceIPConfigurationPropertiesFormat, group),
+            **config["properties"],
+        }
+        members = {
+            **filled(NetworkInterfacePropertiesFormat, group),
+            **nic["properties"],
+            "ipConfigurations": [config],
+        }
+        others = [
+            {
+                "method": "GET",
+                "path": NIC,
+                "effect": {"type": "race", "pointer": f"/properties/{name}", "value": value},
+            }
+            for name, value in members.items()
+        ]
+        lab.knob("PUT", "faults", others)
+        lab.forget()
+        change(lab)
+        assert not lab.knob("GET", "faults")
+        return [comparable(one) for one in lab.writes()]
+
+    theirs = forwarding_on(lambda lab: Library(lab).forwarding(True))
+    target = {"nicRef": nic_id(NIC)}
+    ours = forwarding_on(
+        lambda lab: executor.run(lab, "azure", "ensure-forwarding-enabled", target=target)
+    )
+    assert len(theirs[0][3]["properties"]) >= 10, theirs
+    assert ours == theirs
 
 
 def test_a_stale_tag_is_refused(start):

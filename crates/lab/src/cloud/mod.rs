@@ -2,13 +2,16 @@
 //!
 //! Each cloud is a pure function from a request to a reply over its own control-plane state and the fabric's
 //! [`FabricState`]: [`azure`]. No sockets, no clock: time is an argument, so that tests drive a cloud without
-//! either. [`serve`] puts one behind HTTP(S), [`running`] into a lab; [`fault`] makes it misbehave on demand,
-//! [`throttle`] limits it.
+//! either. [`serve`] puts one behind HTTP(S), [`running`] into a lab, [`api`] on loopback alone; [`fault`] makes it
+//! misbehave on demand, [`knobs`] are for the lab's own questions, [`throttle`] limits it.
+//!
+//! A further cloud is a module that implements [`Cloud`] and [`api::Alone`].
 
 pub mod api;
 pub mod azure;
 pub mod fault;
 mod json;
+pub mod knobs;
 pub mod running;
 pub mod serve;
 pub mod throttle;
@@ -18,6 +21,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::fabric::{FabricState, NicId};
+use knobs::Knobs;
 
 /// One request as the wire brought it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,6 +121,15 @@ pub trait Cloud {
     /// Ends what has become due without a request: operations in progress reach the fabric's packets.
     fn advance(&mut self, fabric: &mut FabricState, now: Duration);
 
-    /// Answers what is asked of the lab rather than of the cloud: paths below `/lab/`.
-    fn control(&mut self, now: Duration, request: &Request) -> Response;
+    /// What the lab keeps for itself: faults, and what was asked.
+    fn knobs(&mut self) -> &mut Knobs;
+
+    /// Changes how the cloud behaves, as this JSON document says.
+    ///
+    /// # Errors
+    /// When it does not make sense.
+    fn behave(&mut self, wanted: &[u8]) -> Result<(), serde_json::Error>;
+
+    /// A token of somebody who may do everything.
+    fn operator_token(&mut self, now: Duration) -> String;
 }

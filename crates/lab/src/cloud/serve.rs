@@ -96,7 +96,7 @@ impl<C: Cloud> Service<C> {
     pub(super) fn answer(&self, request: &Request, control: bool) -> super::Reply {
         self.with(|cloud, now| {
             if control && request.path.starts_with("/lab/") {
-                return cloud.control(now, request).into();
+                return super::knobs::answer(&mut *cloud, now, request).into();
             }
             let mut reply = None;
             self.table

@@ -133,41 +133,44 @@ impl ArmError {
     }
 
     /// Azure names the missing permission and its scope in the message alone, in single quotes.
+    /// Several that are missing at once stand in two lists, in the same order.
     fn explain_permission(&self, fault: Fault) -> Fault {
-        let (permission, scope) = if self.code == "LinkedAuthorizationFailed" {
-            (
-                quoted_after(&self.message, "perform action(s)"),
-                quoted_after(&self.message, "linked scope(s)"),
-            )
+        let is_linked = self.code == "LinkedAuthorizationFailed";
+        let (permissions, scopes) = if is_linked {
+            ("perform action(s)", "linked scope(s)")
         } else {
-            (
-                quoted_after(&self.message, "perform action"),
-                quoted_after(&self.message, "over scope"),
-            )
+            ("perform action", "over scope")
         };
-        let (Some(permission), Some(scope)) = (permission, scope) else {
+        let missing: Vec<(&str, &str)> = quoted_after(&self.message, permissions)
+            .zip(quoted_after(&self.message, scopes))
+            .collect();
+        let Some((permission, scope)) = missing.first() else {
             return fault
                 .hint("the identity lacks a permission, or a policy or lock forbids the call");
         };
-        let linked = if self.code == "LinkedAuthorizationFailed" {
+        let grants: Vec<String> = missing
+            .iter()
+            .map(|(permission, scope)| format!("{permission} on {scope}"))
+            .collect();
+        let linked = if is_linked {
             "; writing a NIC also needs the join permission on what it refers to, a role on the NIC alone \
              is not enough"
         } else {
             ""
         };
         fault.missing(permission, scope).hint(format!(
-            "grant {permission} on {scope} to the router's identity (a role assignment takes minutes to \
-             act){linked}"
+            "grant {} to the router's identity (a role assignment takes minutes to act){linked}",
+            grants.join(", and ")
         ))
     }
 }
 
-/// The first `'…'` after `marker`; of a comma-separated list the first entry.
-fn quoted_after<'t>(text: &'t str, marker: &str) -> Option<&'t str> {
-    let rest = &text[text.find(marker)? + marker.len()..];
-    let start = rest.find('\'')? + 1;
-    let end = start + rest[start..].find('\'')?;
-    rest[start..end].split(',').next()
+/// The entries of the comma-separated list in the first `'…'` after `marker`.
+fn quoted_after<'t>(text: &'t str, marker: &str) -> impl Iterator<Item = &'t str> {
+    let rest = text.split_once(marker).map(|(_, rest)| rest);
+    rest.and_then(|rest| rest.split('\'').nth(1))
+        .into_iter()
+        .flat_map(|list| list.split(','))
 }
 
 #[cfg(test)]
@@ -204,8 +207,9 @@ mod tests {
             "LinkedAuthorizationFailed",
             "The client 'c' with object id 'o' has permission to perform action \
              'Microsoft.Network/networkInterfaces/write' on scope '/nic'; however, it does not have permission \
-             to perform action(s) 'Microsoft.Network/networkSecurityGroups/join/action' on the linked scope(s) \
-             '/nsg' (respectively) or the linked scope(s) are invalid.",
+             to perform action(s) 'Microsoft.Network/networkSecurityGroups/join/action,\
+             Microsoft.Network/publicIPAddresses/join/action' on the linked scope(s) \
+             '/nsg,/ip' (respectively) or the linked scope(s) are invalid.",
             403,
         );
         assert_eq!(
@@ -213,7 +217,13 @@ mod tests {
             Some("Microsoft.Network/networkSecurityGroups/join/action")
         );
         assert_eq!(linked.scope.as_deref(), Some("/nsg"));
-        assert!(linked.hint.is_some_and(|hint| hint.contains("NIC alone")));
+        let hint = linked.hint.unwrap_or_default();
+        assert!(hint.contains("NIC alone"), "{hint}");
+        assert!(
+            hint.contains("networkSecurityGroups/join/action on /nsg, and ")
+                && hint.contains("publicIPAddresses/join/action on /ip"),
+            "{hint}"
+        );
     }
 
     #[test]

@@ -9,8 +9,9 @@
 //! A change is checked against all representations when it is asked for, and reaches the packets when its
 //! operation ends, as in Azure.
 
+mod alone;
 mod authorization;
-mod control;
+mod behaviour;
 mod dispatch;
 mod documents;
 mod error;
@@ -29,20 +30,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::fault::{Effect, Faults};
+use super::knobs::Knobs;
 use super::throttle::Bucket;
 use super::{Cloud, Reply, Request, Response};
 use crate::fabric::FabricState;
+use behaviour::Behaviour;
 use error::Refusal;
 use identity::Identities;
 use operation::Operations;
 use store::Store;
 
+pub use super::knobs::Exchange;
 pub use identity::OPERATOR;
 pub use roles::{Assignment, NETWORK_CONTRIBUTOR, OWNER, READER, Role};
 pub use site::{Machine, Site};
-
-/// Requests kept for [`Azure::log`].
-const LOG: usize = 10_000;
 
 /// One Azure subscription with one virtual network.
 #[derive(Debug)]
@@ -52,29 +53,9 @@ pub struct Azure {
     operations: Operations,
     identities: Identities,
     roles: roles::Roles,
-    faults: Faults,
+    knobs: Knobs,
     /// By principal and kind of request.
     buckets: BTreeMap<(String, &'static str), Bucket>,
-    log: Vec<Exchange>,
-}
-
-/// A request that was answered, for tests and demonstrations. It carries no token.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Exchange {
-    /// Who asked, if that could be told.
-    pub principal: Option<String>,
-    /// The method.
-    pub method: String,
-    /// The path.
-    pub path: String,
-    /// The query.
-    pub query: BTreeMap<String, String>,
-    /// `If-Match`.
-    pub if_match: Option<String>,
-    /// The body, if it was JSON.
-    pub body: Option<serde_json::Value>,
-    /// The status of the answer, lost ones included; nothing if the request was not looked at.
-    pub status: Option<u16>,
 }
 
 /// A request of somebody known.
@@ -106,9 +87,8 @@ impl Azure {
             identities: Identities::new(&site, secret),
             operations: Operations::default(),
             roles,
-            faults: Faults::default(),
+            knobs: Knobs::default(),
             buckets: BTreeMap::new(),
-            log: Vec::new(),
             site,
         }
     }
@@ -155,17 +135,17 @@ impl Azure {
 
     /// What goes wrong.
     pub fn faults_mut(&mut self) -> &mut Faults {
-        &mut self.faults
+        &mut self.knobs.faults
     }
 
     /// What was asked, oldest first.
     pub fn log(&self) -> &[Exchange] {
-        &self.log
+        self.knobs.log()
     }
 
     /// Forgets what was asked.
     pub fn clear_log(&mut self) {
-        self.log.clear();
+        self.knobs.clear_log();
     }
 
     fn answer(
@@ -232,20 +212,6 @@ impl Azure {
         }
     }
 
-    fn note(&mut self, request: &Request, principal: Option<String>, status: Option<u16>) {
-        if self.log.len() < LOG {
-            self.log.push(Exchange {
-                principal,
-                method: request.method.clone(),
-                path: request.path.clone(),
-                query: request.query.clone(),
-                if_match: request.header("if-match").map(str::to_owned),
-                body: serde_json::from_slice(&request.body).ok(),
-                status,
-            });
-        }
-    }
-
     /// What strikes before the request is looked at. An answer ends it.
     fn strike(
         &mut self,
@@ -299,18 +265,18 @@ impl Azure {
 impl Cloud for Azure {
     fn handle(&mut self, fabric: &mut FabricState, now: Duration, request: &Request) -> Reply {
         self.advance(fabric, now);
-        let effects = self.faults.strike(request);
+        let effects = self.knobs.faults.strike(request);
         let (after, ending) = match self.strike(now, request, &effects) {
             Ok(going_on) => going_on,
             Err(reply) => {
                 let status = reply.response.as_ref().map(|response| response.status);
-                self.note(request, None, status);
+                self.knobs.note(request, None, status);
                 return reply;
             }
         };
         let (principal, answer) = self.answer(fabric, now, request, ending);
         let response = answer.unwrap_or_else(|refusal| refusal.response());
-        self.note(request, principal, Some(response.status));
+        self.knobs.note(request, principal, Some(response.status));
         let lost = effects.contains(&Effect::LoseAnswer);
         // A change without duration has its effect before it is answered.
         self.advance(fabric, now);
@@ -326,7 +292,16 @@ impl Cloud for Azure {
         }
     }
 
-    fn control(&mut self, now: Duration, request: &Request) -> Response {
-        self.lab(now, request)
+    fn knobs(&mut self) -> &mut Knobs {
+        &mut self.knobs
+    }
+
+    fn behave(&mut self, wanted: &[u8]) -> Result<(), serde_json::Error> {
+        serde_json::from_slice::<Behaviour>(wanted)?.apply(&mut self.site);
+        Ok(())
+    }
+
+    fn operator_token(&mut self, now: Duration) -> String {
+        self.issue_token(OPERATOR, now)
     }
 }
