@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
+use crate::cloud::running::AUTHORITY_FILE;
 use crate::fabric::Cloud;
+use crate::router;
 use crate::topology::{Site, TwoSite, WIREGUARD_PORT};
 
 /// The WireGuard interface of both routers.
@@ -24,8 +26,24 @@ pub fn interface_only(site: Site) -> String {
     document(site, &[wireguard(site)])
 }
 
+/// How the cloud's fabric is made to send packets for the captured address to the router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloudCapture {
+    /// By a secondary address that somebody else takes care of.
+    ByHand,
+    /// By a secondary address that the claim asks of the provider.
+    SecondaryIp,
+    /// By a route that the claim asks of the provider.
+    RouteTable,
+}
+
 /// Everything, with the other router's public key.
 pub fn whole(two_site: &TwoSite, site: Site, peer_key: &str) -> String {
+    whole_with(two_site, site, peer_key, CloudCapture::SecondaryIp)
+}
+
+/// The same with another way of capture in the cloud.
+pub fn whole_with(two_site: &TwoSite, site: Site, peer_key: &str, capture: CloudCapture) -> String {
     let mut resources = vec![
         wireguard(site),
         peer(two_site, site, peer_key),
@@ -35,7 +53,7 @@ pub fn whole(two_site: &TwoSite, site: Site, peer_key: &str) -> String {
         resources.push(profile(two_site.cloud));
     }
     resources.push(domain(site));
-    resources.push(claim(two_site, site));
+    resources.push(claim(two_site, site, capture));
     document(site, &resources)
 }
 
@@ -126,7 +144,7 @@ fn profile(cloud: Cloud) -> String {
         Cloud::Azure => (
             "region: japaneast\nsubscriptionID: 26412fa4-cd3a-4128-9794-72ee01876d84\n\
              resourceGroup: cloudedge-lab",
-            "ip-forwarding",
+            "ip-forwarding\n  - route-table",
         ),
         Cloud::Oci => (
             "region: ap-tokyo-1\ncompartmentID: ocid1.compartment.oc1..aaaaaaaacloudedgelab",
@@ -167,15 +185,10 @@ pub fn claim_name(site: Site) -> String {
     format!("{}-client", site.other().label())
 }
 
-fn claim(two_site: &TwoSite, site: Site) -> String {
+fn claim(two_site: &TwoSite, site: Site, capture: CloudCapture) -> String {
     let interface = two_site.capture_interface(site);
     let capture = match site {
-        Site::Cloud => format!(
-            "  type: provider-secondary-ip\n  providerRef: {}-lab\n  providerMode: nic-secondary-ip\n\
-             \x20 nicRef: {}\n  interface: {interface}\n  configureOSAddress: false",
-            two_site.cloud,
-            two_site.nic_ref()
-        ),
+        Site::Cloud => cloud_capture(two_site, interface, capture),
         Site::Onprem => {
             format!("  type: proxy-arp\n  interface: {interface}\n  gratuitousARP: true")
         }
@@ -188,6 +201,46 @@ fn claim(two_site: &TwoSite, site: Site) -> String {
         peer_name(site)
     );
     resource("hybrid", "RemoteAddressClaim", &claim_name(site), &spec)
+}
+
+fn cloud_capture(two_site: &TwoSite, interface: &str, capture: CloudCapture) -> String {
+    let provider = format!("  providerRef: {}-lab", two_site.cloud);
+    let address = format!("  interface: {interface}\n  configureOSAddress: false");
+    match capture {
+        CloudCapture::ByHand => format!("  type: provider-secondary-ip\n{address}"),
+        CloudCapture::SecondaryIp => format!(
+            "  type: provider-secondary-ip\n{provider}\n  providerMode: nic-secondary-ip\n\
+             \x20 nicRef: {}\n{address}",
+            two_site.nic_ref()
+        ),
+        CloudCapture::RouteTable => {
+            format!("  type: route-table\n{provider}\n  interface: {interface}")
+        }
+    }
+}
+
+/// The same with the cloud's executor, and a policy that lets it change what the scenario is about once a person has
+/// approved it.
+pub fn with_executor(config: &str, two_site: &TwoSite) -> String {
+    let cloud = two_site.cloud;
+    let spec = format!(
+        "executable: {}\ntimeout: 120s\nenv:\n  AZURE_CONFIG_DIR: /var/lib/routerd/azure\n\
+         \x20 SSL_CERT_FILE: {AUTHORITY_FILE}\ncapabilities: [execute.providerAction]",
+        router::installed(&format!("{cloud}-provider-executor")).display()
+    );
+    let plugin = resource("plugin", "Plugin", &format!("{cloud}-executor"), &spec);
+    let spec = format!(
+        "enabled: true\ndryRunOnly: false\nrequireApproval: true\nallowedProviders: [{cloud}]\n\
+         allowedActions: [ensure-forwarding-enabled, assign-secondary-ip, ensure-route]\n\
+         allowedCIDRs: [10.77.60.0/24]\nmaxActionsPerRun: 4\nallowUndo: true"
+    );
+    let policy = resource(
+        "hybrid",
+        "ProviderActionPolicy",
+        &format!("{cloud}-live-mutation"),
+        &spec,
+    );
+    format!("{config}{plugin}{policy}")
 }
 
 #[cfg(test)]

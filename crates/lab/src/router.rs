@@ -1,7 +1,8 @@
 //! The programs under test in a node: `routerd serve`, and `routerctl` as a person would use it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use api::doctor;
 use serde_json::Value;
 
 use crate::eventually::eventually;
-use crate::node::{Node, SHORT};
+use crate::node::{NODES, Node, SHORT};
 use crate::process::{self, Outcome};
 
 /// How long the daemon may take to answer after its start.
@@ -72,6 +73,24 @@ pub fn program(name: &str) -> Result<PathBuf> {
         );
     }
     Ok(path)
+}
+
+/// Where a program of ours is, for every node, once it is installed.
+pub fn installed(name: &str) -> PathBuf {
+    Path::new(NODES).join("programs").join(name)
+}
+
+/// Installs a program of ours for every node: a copy that belongs to root and that nobody else can write to, as
+/// routerd demands of a plugin.
+///
+/// # Errors
+/// When the program is not there or cannot be copied.
+pub fn install(name: &str) -> Result<()> {
+    let (from, to) = (program(name)?, installed(name));
+    fs::create_dir_all(to.parent().unwrap_or(Path::new(NODES)))?;
+    fs::copy(&from, &to).with_context(|| format!("copy {}", from.display()))?;
+    fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 /// Where a node's daemon writes its log.

@@ -1,11 +1,14 @@
 //! Scenarios: what is done in a lab, and what has to hold.
 
+mod azure_executor;
 mod breaks;
 mod daemon_restart;
 mod fabric_rules;
 mod faulty;
 mod guest_agent;
 mod host_firewall;
+mod operator;
+mod secrecy;
 mod trial;
 mod two_site;
 
@@ -78,6 +81,12 @@ pub const ALL: &[Scenario] = &[
         summary: "kill -9, restart, apply, failed apply under 1 kHz; drift repaired",
         parameters: sites(Cloud::Azure, false),
         run: daemon_restart::run,
+    },
+    Scenario {
+        id: "azure-executor",
+        summary: "preflight, approve, execute, traffic, rollback: the cloud as it was before",
+        parameters: sites(Cloud::Azure, false),
+        run: azure_executor::run,
     },
     Scenario {
         id: "lab-faults",

@@ -74,7 +74,7 @@ fn route_in_place(trial: &mut Trial<'_>, nic: &NicId) -> Result<()> {
     change(trial, |state| state.remove_route(&table, name).map(drop))
 }
 
-fn traffic(trial: &mut Trial<'_>, id: &str) {
+pub(super) fn traffic(trial: &mut Trial<'_>, id: &str) {
     trial.check(id, |trial| {
         trial.wait_for_traffic(SOON)?;
         Ok((true, "both ways".to_owned()))
@@ -82,7 +82,7 @@ fn traffic(trial: &mut Trial<'_>, id: &str) {
 }
 
 /// A ping from the cloud client must end in the fabric for that reason.
-fn no_answer(trial: &mut Trial<'_>, id: &str, reason: &'static str) {
+pub(super) fn no_answer(trial: &mut Trial<'_>, id: &str, reason: &'static str) {
     trial.check(id, |trial| {
         let fabric = trial.two_site().fabric();
         let drops = trial.lab().engine().drops();
@@ -101,7 +101,7 @@ fn no_answer(trial: &mut Trial<'_>, id: &str, reason: &'static str) {
 }
 
 /// Packets from the on-prem client reach the cloud client, whether answers would come back or not.
-fn arrives(trial: &mut Trial<'_>, id: &str) {
+pub(super) fn arrives(trial: &mut Trial<'_>, id: &str) {
     trial.check(id, |trial| {
         let (from, to) = sockets(trial)?;
         eventually("a packet from on-prem", SOON, || {
@@ -114,7 +114,7 @@ fn arrives(trial: &mut Trial<'_>, id: &str) {
 }
 
 /// The same packets end in the fabric: every one of them is counted there, none arrives.
-fn never_arrives(trial: &mut Trial<'_>, id: &str, reason: &'static str) {
+pub(super) fn never_arrives(trial: &mut Trial<'_>, id: &str, reason: &'static str) {
     trial.check(id, |trial| {
         let fabric = trial.two_site().fabric();
         let drops = trial.lab().engine().drops();

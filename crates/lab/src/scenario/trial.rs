@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::Scenario;
-use crate::config::{self, TUNNEL};
+use crate::cloud::running::Running;
+use crate::config::{self, CloudCapture, TUNNEL};
 use crate::eventually::eventually;
 use crate::lab::Lab;
 use crate::node::Node;
@@ -117,6 +118,19 @@ impl<'a> Trial<'a> {
         Ok(config::whole(&self.two_site, site, key))
     }
 
+    /// The cloud router's configuration with the cloud's executor, and another way of capture.
+    pub(super) fn configuration_with(&self, capture: CloudCapture) -> Result<String> {
+        let key = self.keys.get(&Site::Onprem);
+        let key = key.context("the other router has no key yet")?;
+        let config = config::whole_with(&self.two_site, Site::Cloud, key, capture);
+        Ok(config::with_executor(&config, &self.two_site))
+    }
+
+    /// The API in front of the cloud's fabric.
+    pub(super) fn cloud(&self) -> Result<&Running> {
+        self.lab.cloud(&self.two_site.fabric())
+    }
+
     /// Ends the daemon of a site as a crash would.
     pub(super) fn crash(&mut self, site: Site) -> Result<()> {
         let daemon = self.daemons.remove(&site);
@@ -172,6 +186,15 @@ impl<'a> Trial<'a> {
             })?;
         }
         Ok(())
+    }
+
+    /// Waits for something about the whole lab.
+    pub(super) fn eventually<T>(
+        &self,
+        what: &str,
+        mut look: impl FnMut(&Self) -> Result<T>,
+    ) -> Result<T> {
+        eventually(what, SOON, || look(self))
     }
 
     /// What to know about a lab where traffic does not flow.

@@ -78,7 +78,7 @@ fn prepare(trial: &mut Trial<'_>) -> Result<Result<Ssh>> {
 }
 
 /// The default route of each client.
-fn gateways(trial: &Trial<'_>) -> Result<Vec<String>> {
+pub(super) fn gateways(trial: &Trial<'_>) -> Result<Vec<String>> {
     let gateway = |site| {
         let node = trial.client(site)?;
         let routes = node.expect(&["ip", "route", "show", "default"])?;
@@ -114,7 +114,7 @@ fn clear_is_noticed(trial: &mut Trial<'_>) -> Result<()> {
     Ok(())
 }
 
-fn direction(site: Site) -> String {
+pub(super) fn direction(site: Site) -> String {
     format!("{}-to-{}", site.label(), site.other().label())
 }
 
@@ -127,7 +127,14 @@ fn conversations(trial: &mut Trial<'_>, site: Site, ssh: &Result<Ssh>) {
         let detail = format!("{}/{} answered", ping.received, ping.sent);
         Ok((ping.complete(), detail))
     });
-    trial.check(&format!("tcp-source-kept/{way}"), |trial| {
+    tcp_keeps_source(trial, &format!("tcp-source-kept/{way}"), site);
+    ssh_keeps_source(trial, &format!("ssh/{way}"), site, ssh);
+}
+
+/// A plain connection to the other site sees this one's address.
+pub(super) fn tcp_keeps_source(trial: &mut Trial<'_>, id: &str, site: Site) {
+    let to = site.other().client_address();
+    trial.check(id, |trial| {
         let connection = tcp::connect(trial.client(site)?, to, SOON)?;
         let kept = connection.seen_peer == connection.own
             && connection.own.ip() == site.client_address()
@@ -135,7 +142,12 @@ fn conversations(trial: &mut Trial<'_>, site: Site, ssh: &Result<Ssh>) {
         let detail = format!("{to} sees {}", connection.seen_peer.ip());
         Ok((kept, detail))
     });
-    trial.check(&format!("ssh/{way}"), |trial| match ssh {
+}
+
+/// `ssh` to the other site sees this one's address.
+pub(super) fn ssh_keeps_source(trial: &mut Trial<'_>, id: &str, site: Site, ssh: &Result<Ssh>) {
+    let to = site.other().client_address();
+    trial.check(id, |trial| match ssh {
         Ok(ssh) => {
             let seen = ssh.run(trial.client(site)?, to, "echo $SSH_CONNECTION; hostname")?;
             let mut words = seen.split_whitespace();

@@ -118,6 +118,11 @@ impl Identities {
         found.unwrap_or_else(|| (self.issue(principal, now), now + self.lifetime))
     }
 
+    /// Every token issued so far.
+    pub(super) fn issued(&self) -> Vec<String> {
+        self.tokens.keys().cloned().collect()
+    }
+
     /// Every token issued so far is no good any more.
     pub(super) fn expire_all(&mut self, now: Duration) {
         for token in self.tokens.values_mut() {

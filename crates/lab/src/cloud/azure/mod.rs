@@ -105,10 +105,12 @@ impl Azure {
 
     /// Gives a principal a role, and names the assignment.
     pub fn assign_role(&mut self, assignment: Assignment) -> String {
-        let name = format!(
-            "00000000-0000-0000-0001-{:012x}",
-            self.roles.assignments.len() + 1
-        );
+        let name = |number: usize| format!("00000000-0000-0000-0001-{number:012x}");
+        let mut number = self.roles.assignments.len() + 1;
+        while self.roles.assignments.contains_key(&name(number)) {
+            number += 1;
+        }
+        let name = name(number);
         self.roles.assignments.insert(name.clone(), assignment);
         name
     }
@@ -126,6 +128,17 @@ impl Azure {
     /// A token for a principal, as the directory would issue one to an operator.
     pub fn issue_token(&mut self, principal: &str, now: Duration) -> String {
         self.identities.issue(principal, now)
+    }
+
+    /// Takes every role of a principal away.
+    pub fn revoke_roles(&mut self, principal: &str) {
+        let assignments = &mut self.roles.assignments;
+        assignments.retain(|_, assignment| assignment.principal != principal);
+    }
+
+    /// Every token issued so far: to search for where none may be.
+    pub fn tokens(&self) -> Vec<String> {
+        self.identities.issued()
     }
 
     /// The representation of a resource as a reader would see it.
