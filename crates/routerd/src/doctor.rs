@@ -1,5 +1,6 @@
 //! `routerd doctor`: the checks of `routerctl doctor` without the daemon.
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -27,7 +28,7 @@ pub(crate) fn doctor(options: &Doctor) -> Result<ExitCode> {
         view.publish(stored(&Store::open_to_read(path)?)?);
     }
     let daemon = UnixStream::connect(&options.socket).is_ok();
-    let report = view.doctor(options.area.as_deref(), daemon)?;
+    let report = view.doctor(options.area.as_deref(), daemon, &|_| BTreeMap::new())?;
     match options.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
         Output::Table => print!("{report}"),

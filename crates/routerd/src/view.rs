@@ -1,6 +1,7 @@
 //! What the daemon tells others: the state that the engine publishes, and looks at the host that change
 //! nothing and never hold up a repair.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -15,7 +16,7 @@ use api::dynamic::{EffectiveView, PartView};
 use api::federation::{Answer, Request};
 use api::status::{Phase, ResourceStatus};
 use api::{Diagnostic, ResourceId};
-use routerd_core::doctor::{FederationState, Runtime};
+use routerd_core::doctor::{Answer as Look, FederationState, Runtime};
 use routerd_core::dynamic::{Merge, Part};
 use routerd_core::kernel::KernelError;
 use routerd_core::{Effective, Kernel, Ledger, Observed, Plan, config, plan};
@@ -311,8 +312,14 @@ impl View {
         Ok(statuses)
     }
 
-    /// Checks of one area, or of all; `daemon` says whether the daemon runs.
-    pub(crate) fn doctor(&self, area: Option<&str>, daemon: bool) -> Result<Report, ReadError> {
+    /// Checks of one area, or of all; `daemon` says whether the daemon runs, `look` asks executors what their
+    /// clouds have.
+    pub(crate) fn doctor(
+        &self,
+        area: Option<&str>,
+        daemon: bool,
+        look: &dyn Fn(&Arc<Effective>) -> BTreeMap<String, Look>,
+    ) -> Result<Report, ReadError> {
         if let Some(area) = area.filter(|area| !AREAS.contains(area)) {
             return Err(ReadError::UnknownArea(area.to_owned()));
         }
@@ -320,11 +327,15 @@ impl View {
         let effective = &snapshot.effective;
         let query = routerd_core::doctor::query(effective);
         let (observed, plan) = self.look(effective, &snapshot.ledger, query)?;
+        let providers = match area {
+            None | Some("hybrid") => look(effective),
+            Some(_) => BTreeMap::new(),
+        };
         let runtime = Runtime {
             daemon,
             generation: snapshot.generation,
             last_error: snapshot.last_error.clone(),
-            providers: Default::default(),
+            providers,
             federation: self.federation_state(effective)?,
         };
         Ok(routerd_core::doctor::doctor(

@@ -13,6 +13,7 @@ use api::action::protocol::{
 use super::book::Book;
 use super::profile::Profile;
 use super::record::Action;
+use crate::doctor::Looked;
 use crate::plugin::{redact, redact_execution, redact_preflight};
 
 /// Where an executor is asked from.
@@ -48,8 +49,16 @@ impl Asker<'_> {
 
     /// The request about an action.
     pub fn request(&self, action: &Action, mode: Mode) -> ExecutorRequest {
-        let plan = &action.plan;
         let prior = action.prior.as_ref().map(|prior| prior.facts.clone());
+        self.execution(&action.plan, mode, prior.unwrap_or_default())
+    }
+
+    /// The request what a cloud has of what a plan asks for.
+    pub fn look(&self, plan: &ActionPlan) -> ExecutorRequest {
+        self.execution(plan, Mode::Observe, Facts::default())
+    }
+
+    fn execution(&self, plan: &ActionPlan, mode: Mode, prior: Facts) -> ExecutorRequest {
         ExecutorRequest::ExecuteActionRequest(Envelope {
             api_version: ApiVersion::V1Alpha1,
             spec: ExecuteSpec {
@@ -60,7 +69,7 @@ impl Asker<'_> {
                 parameters: plan.parameters.clone(),
                 mode,
                 idempotency_key: plan.idempotency_key.clone(),
-                prior: prior.unwrap_or_default(),
+                prior,
                 context: self.context(),
             },
         })
@@ -124,6 +133,26 @@ pub fn answer(mode: Mode, ran: Ran<'_>) -> Event {
             status: redact_execution(status),
         },
         Err(error) => lost(format!("its result makes no sense: {error}")),
+    }
+}
+
+/// What an executor saw that was asked to look.
+///
+/// # Errors
+/// Why it saw nothing.
+pub fn look_answer(ran: Ran<'_>) -> Result<Looked, String> {
+    match answer(Mode::Observe, ran) {
+        Event::Finished { status, .. } => match (status.effect, status.error) {
+            (_, Some(error)) => Err(format!("{}: {}", error.class, error.detail)),
+            (Some(effect), None) => Ok(Looked {
+                effect,
+                facts: status.observed,
+                clock_offset: None,
+            }),
+            (None, None) => Err(status.message),
+        },
+        Event::Lost { reason, .. } => Err(reason),
+        other => Err(format!("unexpected {other:?}")),
     }
 }
 

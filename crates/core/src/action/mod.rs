@@ -32,7 +32,9 @@ pub mod schedule;
 mod turn;
 mod view;
 
-pub use ask::{Asker, Ran, answer, executors, outstanding, preflight_answer, rollback_preview};
+pub use ask::{
+    Asker, Ran, answer, executors, look_answer, outstanding, preflight_answer, rollback_preview,
+};
 pub use book::{Book, FoldError};
 pub use chain::{Chain, StoredRow, verify};
 pub use import::{ImportError, Imported, import};

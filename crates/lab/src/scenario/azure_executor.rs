@@ -28,8 +28,7 @@ pub(super) fn run(trial: &mut Trial<'_>) -> Result<()> {
     }
     let gateways_before = gateways(trial)?;
     let baseline = reset(trial)?;
-    trial.start_routers()?;
-    configure(trial, CloudCapture::ByHand)?;
+    trial.start_routers_with(|trial, site| trial.configuration_with(site, CloudCapture::ByHand))?;
     let imported = too_narrow(trial)?;
     imported_plans(trial, &imported, &ssh)?;
     back_to(trial, "imported", &imported, &baseline);
@@ -74,7 +73,7 @@ fn reset(trial: &mut Trial<'_>) -> Result<Value> {
 }
 
 fn configure(trial: &Trial<'_>, capture: CloudCapture) -> Result<()> {
-    let config = trial.configuration_with(capture)?;
+    let config = trial.configuration_with(Site::Cloud, capture)?;
     router::apply(trial.router(Site::Cloud)?, &config).map(drop)
 }
 
@@ -160,10 +159,10 @@ fn imported_plans(trial: &mut Trial<'_>, ids: &[u64; 2], ssh: &Result<Ssh>) -> R
         "address-not-assigned",
     );
     fabric_rules::never_arrives(trial, "without-forwarding-dropped", "source-not-of-nic");
-    trial.doing("approving and executing ensure-forwarding-enabled");
+    trial.doing("executing ensure-forwarding-enabled once more");
     trial.check("forwarding-enabled", |trial| {
         let operator = Operator::new(trial)?;
-        let (code, runs) = operator.execute(&[forwarding])?;
+        let (code, runs) = operator.again(&[forwarding])?;
         let prior = operator.show(forwarding)?["prior"]["priorIpForwarding"].clone();
         let run = runs.first().context("nothing was run")?;
         let held = code == 0 && run["changed"] == true && prior == "false";
@@ -233,17 +232,7 @@ fn back_to(trial: &mut Trial<'_>, round: &str, ids: &[u64], baseline: &Value) {
         let reversed = order
             .last()
             .is_some_and(|last| last == "ensure-forwarding-enabled");
-        let said: Vec<String> = runs
-            .iter()
-            .map(|run| {
-                format!(
-                    "{} {}: {}",
-                    text(&run["action"]),
-                    text(&run["state"]),
-                    text(&run["message"])
-                )
-            })
-            .collect();
+        let said: Vec<String> = runs.iter().map(said_of).collect();
         let held = code == 0 && back && reversed && runs.len() == ids.len();
         router::apply(node, &file)?;
         Ok((held, said.join("; ")))
@@ -304,10 +293,7 @@ fn proposed(
     });
     trial.check(&format!("{round}/executed"), |trial| {
         let (code, runs) = Operator::new(trial)?.execute(&ids)?;
-        let said: Vec<String> = runs
-            .iter()
-            .map(|run| format!("{}: {}", text(&run["state"]), text(&run["message"])))
-            .collect();
+        let said: Vec<String> = runs.iter().map(said_of).collect();
         let done = runs.len() == 2
             && runs
                 .iter()
@@ -352,6 +338,15 @@ fn drift(trial: &mut Trial<'_>, round: &str, capture: CloudCapture) -> Result<()
         })
     });
     forward(trial, true)
+}
+
+/// An action of a run: what it is, where it stands, what was said or what holds it back.
+fn said_of(run: &Value) -> String {
+    let said = match run["held"]["reason"].as_str() {
+        Some(reason) => format!("waits: {reason}"),
+        None => text(&run["message"]),
+    };
+    format!("{} {}: {said}", text(&run["action"]), text(&run["state"]))
 }
 
 fn one_line(text: &str) -> String {

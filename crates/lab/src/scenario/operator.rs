@@ -88,19 +88,29 @@ impl<'a> Operator<'a> {
 
     /// Approves actions and carries them out: exit code and the runs in order.
     pub(super) fn execute(&self, ids: &[u64]) -> Result<(u8, Vec<Value>)> {
-        self.run(&["approve"], &["execute", "--approved"], ids)
+        self.of(&["approve"], ids)?;
+        self.again(ids)
+    }
+
+    /// Carries out actions that were approved before, and may have failed since.
+    pub(super) fn again(&self, ids: &[u64]) -> Result<(u8, Vec<Value>)> {
+        self.run(&["execute", "--approved"], ids)
     }
 
     /// Approves the rollback of actions and rolls them back.
     pub(super) fn roll_back(&self, ids: &[u64]) -> Result<(u8, Vec<Value>)> {
-        self.run(&["approve", "--rollback"], &["rollback", "--approved"], ids)
+        self.of(&["approve", "--rollback"], ids)?;
+        self.run(&["rollback", "--approved"], ids)
     }
 
-    fn run(&self, approve: &[&str], run: &[&str], ids: &[u64]) -> Result<(u8, Vec<Value>)> {
+    fn of(&self, verb: &[&str], ids: &[u64]) -> Result<(u8, Value)> {
         let numbers: Vec<String> = ids.iter().map(u64::to_string).collect();
         let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
-        self.action(&[approve, &numbers].concat())?;
-        let (code, report) = self.action(&[run, &numbers].concat())?;
+        self.action(&[verb, &numbers].concat())
+    }
+
+    fn run(&self, verb: &[&str], ids: &[u64]) -> Result<(u8, Vec<Value>)> {
+        let (code, report) = self.of(verb, ids)?;
         let Some(runs) = report["runs"].as_array() else {
             bail!("no runs in {report}");
         };

@@ -118,12 +118,15 @@ impl<'a> Trial<'a> {
         Ok(config::whole(&self.two_site, site, key))
     }
 
-    /// The cloud router's configuration with the cloud's executor, and another way of capture.
-    pub(super) fn configuration_with(&self, capture: CloudCapture) -> Result<String> {
-        let key = self.keys.get(&Site::Onprem);
+    /// A site's configuration with another way of capture in the cloud, and there with the cloud's executor.
+    pub(super) fn configuration_with(&self, site: Site, capture: CloudCapture) -> Result<String> {
+        let key = self.keys.get(&site.other());
         let key = key.context("the other router has no key yet")?;
-        let config = config::whole_with(&self.two_site, Site::Cloud, key, capture);
-        Ok(config::with_executor(&config, &self.two_site))
+        let config = config::whole_with(&self.two_site, site, key, capture);
+        Ok(match site {
+            Site::Cloud => config::with_executor(&config, &self.two_site),
+            Site::Onprem => config,
+        })
     }
 
     /// The API in front of the cloud's fabric.
@@ -147,6 +150,14 @@ impl<'a> Trial<'a> {
     /// What a person does: start both daemons with just their WireGuard interface, read the public keys
     /// that were made, write each into the other's configuration, apply.
     pub(crate) fn start_routers(&mut self) -> Result<()> {
+        self.start_routers_with(Self::configuration)
+    }
+
+    /// The same with other configurations.
+    pub(super) fn start_routers_with(
+        &mut self,
+        configuration: impl Fn(&Self, Site) -> Result<String> + Sync,
+    ) -> Result<()> {
         self.doing("starting routerd on both routers; each makes its key");
         let started = self.on_both(|trial, site| {
             let node = trial.router(site)?;
@@ -162,7 +173,7 @@ impl<'a> Trial<'a> {
         }
         self.doing("exchanging public keys, applying both configurations");
         self.on_both(|trial, site| {
-            let config = trial.configuration(site)?;
+            let config = configuration(trial, site)?;
             router::apply(trial.router(site)?, &config)?;
             Ok(())
         })?;

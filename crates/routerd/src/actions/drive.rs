@@ -253,6 +253,7 @@ impl Actions {
         }
         let action = desk.book().get(id).cloned().unwrap_or(begun);
         drop(desk);
+        self.looks.forget();
         self.changed.notify_all();
         ended(&action, event, preview)
     }

@@ -13,6 +13,7 @@
 
 mod desk;
 mod drive;
+mod look;
 mod settings;
 mod worker;
 
@@ -42,6 +43,7 @@ pub(crate) struct Actions {
     /// A row was written, a configuration came into force, or the end was asked for.
     changed: Condvar,
     plugins: Arc<Plugins>,
+    looks: look::Looks,
 }
 
 /// A request about actions that was not fulfilled.
@@ -88,6 +90,7 @@ impl Actions {
             desk: Mutex::new(desk),
             changed: Condvar::new(),
             plugins,
+            looks: look::Looks::default(),
         })
     }
 

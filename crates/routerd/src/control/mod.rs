@@ -297,7 +297,8 @@ async fn metrics(State(control): State<Control>) -> Result<Response, Refusal> {
 }
 
 async fn doctor_all(State(control): State<Control>) -> Result<Response, Refusal> {
-    let report = control.read(|view| view.doctor(None, true));
+    let actions = Arc::clone(&control.actions);
+    let report = control.read(move |view| view.doctor(None, true, &|asked| actions.look(asked)));
     Ok(report.await?.into_response())
 }
 
@@ -305,7 +306,9 @@ async fn doctor(
     State(control): State<Control>,
     Path(area): Path<String>,
 ) -> Result<Response, Refusal> {
-    let report = control.read(move |view| view.doctor(Some(&area), true));
+    let actions = Arc::clone(&control.actions);
+    let report =
+        control.read(move |view| view.doctor(Some(&area), true, &|asked| actions.look(asked)));
     Ok(report.await?.into_response())
 }
 
