@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Policy;
 use crate::dynamic::{Part, Policies};
+use crate::encapsulation::Encapsulation;
 use crate::federation::intent::Federation;
 use crate::key::{KeySource, PublicKey};
 
@@ -29,6 +30,10 @@ pub struct Effective {
     pub interfaces: BTreeMap<IfName, InterfaceIntent>,
     /// WireGuard interfaces that routerd makes.
     pub wireguard: BTreeMap<IfName, WireGuardIntent>,
+    /// Tunnels without encryption of their own that routerd makes.
+    pub plain_tunnels: BTreeMap<IfName, PlainTunnelIntent>,
+    /// Tunnels whose packets are fragmented even where they forbid it.
+    pub force_fragment: BTreeSet<IfName>,
     /// Addresses to hold.
     pub addresses: BTreeMap<(IfName, IpNet), AddressIntent>,
     /// Routes to hold: of users, hybrid routes and claims.
@@ -49,6 +54,13 @@ pub struct Effective {
     pub parts: Vec<Arc<Part>>,
     /// Plugins that run by themselves to make dynamic parts, by name.
     pub sources: BTreeMap<String, SourceIntent>,
+}
+
+impl Effective {
+    /// Whether routerd makes this interface.
+    pub fn makes(&self, ifname: &IfName) -> bool {
+        self.wireguard.contains_key(ifname) || self.plain_tunnels.contains_key(ifname)
+    }
 }
 
 /// A resource as it was written.
@@ -105,6 +117,34 @@ pub struct WireGuardPeerIntent {
     pub endpoint: Option<SocketAddr>,
     /// Keepalive interval in seconds.
     pub persistent_keepalive: Option<u16>,
+}
+
+/// A tunnel without encryption of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainTunnelIntent {
+    /// Who asks.
+    pub owner: ResourceId,
+    /// What goes around its packets.
+    pub encapsulation: Encapsulation,
+    /// This end.
+    pub local: LocalEnd,
+    /// The other end.
+    pub remote: Ipv4Addr,
+    /// The device that it is bound to; absent: what the kernel routes `remote` to.
+    pub underlay: Option<IfName>,
+    /// The MTU; absent: what the underlay carries less the overhead.
+    pub mtu: Option<u32>,
+    /// Time to live of the outer header.
+    pub ttl: u8,
+}
+
+/// The address of this end of a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LocalEnd {
+    /// This one.
+    Address(Ipv4Addr),
+    /// The first one of this interface.
+    Of(IfName),
 }
 
 /// An address to hold.

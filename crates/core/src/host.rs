@@ -139,7 +139,7 @@ impl<'a> Host<'a> {
 
 /// Link kinds that routerd itself makes.
 fn is_tunnel_kind(kind: &str) -> bool {
-    matches!(kind, "wireguard" | "tun")
+    matches!(kind, "wireguard" | "tun" | "ipip" | "gre")
 }
 
 /// Whether a link leads to other sites rather than to a LAN: no place to capture addresses.

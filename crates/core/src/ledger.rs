@@ -28,6 +28,9 @@ pub struct Ledger {
     /// a difference from the configuration alone says nothing.
     #[serde(with = "pairs")]
     pub endpoints: BTreeMap<PeerKey, SocketAddr>,
+    /// UDP ports that routerd had the kernel feed to tunnels.
+    #[serde(default)]
+    pub fou_ports: BTreeSet<u16>,
 }
 
 /// A value that routerd changed.
@@ -69,6 +72,7 @@ static NOTHING: Ledger = Ledger {
     links: BTreeMap::new(),
     routes: BTreeSet::new(),
     endpoints: BTreeMap::new(),
+    fou_ports: BTreeSet::new(),
 };
 
 impl Ledger {

@@ -15,6 +15,7 @@ pub mod config;
 pub mod doctor;
 pub mod dynamic;
 pub mod effective;
+pub mod encapsulation;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 pub mod federation;

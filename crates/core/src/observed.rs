@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::effective::{RouteKey, RouteTarget};
+use crate::encapsulation::{Encapsulation, KernelTunnel, PlainTunnel};
 use crate::key::PublicKey;
 use crate::sysctl::Sysctl;
 
@@ -19,6 +20,8 @@ pub struct Query {
     pub key_files: BTreeSet<PathBuf>,
     /// Destinations whose route is wanted (`ip route get`).
     pub lookups: BTreeSet<IpAddr>,
+    /// Tunnel drivers that are wanted if the kernel has them. Asking loads a module, so only these are asked for.
+    pub tunnels: BTreeSet<KernelTunnel>,
     /// Whether to read the host firewall (all nft tables, legacy iptables); costs tens of milliseconds.
     pub firewall: bool,
     /// Whether to ask how the clock is kept.
@@ -47,6 +50,10 @@ pub struct Observed {
     pub mss: Option<BTreeMap<IfName, MssClamp>>,
     /// WireGuard devices, kernel and user space.
     pub wireguard: BTreeMap<IfName, WireGuardDevice>,
+    /// Plain tunnels, of the kernel and in user space.
+    pub plain_tunnels: BTreeMap<IfName, PlainTunnelDevice>,
+    /// UDP ports that the kernel feeds to tunnels.
+    pub fou_ports: BTreeMap<u16, FouPort>,
     /// Answers for [`Query::key_files`].
     pub key_files: BTreeMap<PathBuf, KeyFile>,
     /// Answers for [`Query::lookups`]; absent where the kernel has no route.
@@ -73,6 +80,8 @@ pub struct KernelClock {
 pub struct Features {
     /// Links of type `wireguard`.
     pub kernel_wireguard: bool,
+    /// Those of [`Query::tunnels`] that it has.
+    pub kernel_tunnels: BTreeSet<KernelTunnel>,
 }
 
 /// An interface.
@@ -149,15 +158,18 @@ pub struct MssClamp {
     pub v4: u16,
     /// Path MTU less 60.
     pub v6: u16,
+    /// Whether IPv4 packets into the tunnel lose their don't-fragment flag.
+    #[serde(default)]
+    pub force_fragment: bool,
 }
 
-/// Who runs a WireGuard device.
+/// Who runs a tunnel device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
-    /// The kernel module, through generic netlink.
+    /// The kernel's module.
     Kernel,
-    /// Our own process with a TUN device, through the configuration socket.
+    /// Our own process with a TUN device.
     UserSpace,
 }
 
@@ -166,6 +178,47 @@ impl std::fmt::Display for Driver {
         f.pad(match self {
             Self::Kernel => "kernel",
             Self::UserSpace => "user-space",
+        })
+    }
+}
+
+/// A plain tunnel as it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainTunnelDevice {
+    /// Who runs it.
+    pub driver: Driver,
+    /// What it is.
+    pub tunnel: PlainTunnel,
+}
+
+/// What the kernel makes of packets that arrive at a UDP port of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FouPort {
+    /// The payload is an IPv4 packet.
+    Ipv4,
+    /// Generic UDP encapsulation.
+    Gue,
+    /// Something that routerd does not use.
+    Other,
+}
+
+impl FouPort {
+    /// What an encapsulation needs.
+    pub(crate) fn of(encapsulation: Encapsulation) -> Option<(u16, Self)> {
+        match encapsulation {
+            Encapsulation::Fou(ports) => Some((ports.source, Self::Ipv4)),
+            Encapsulation::Gue(ports) => Some((ports.source, Self::Gue)),
+            Encapsulation::Ipip | Encapsulation::Gre { .. } => None,
+        }
+    }
+}
+
+impl std::fmt::Display for FouPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "ipproto 4",
+            Self::Gue => "gue",
+            Self::Other => "other",
         })
     }
 }

@@ -1,29 +1,74 @@
-//! A user-space WireGuard device alone, as `routerd tunnel wireguard` runs it; tests and benchmarks use it.
+//! A user-space tunnel alone, as `routerd tunnel` runs it; tests and benchmarks use it.
 //!
 //! `tunnel tunnel wireguard --interface NAME [--uapi-dir DIR] [--foreground]`
+//! `tunnel tunnel ipip|gre|fou|gue --interface NAME --local A --remote B --ttl N … [--foreground]`
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use linux::tunnel::{Options, run};
+use linux::{plain, tunnel};
+use routerd_core::encapsulation::{Encapsulation, PlainTunnel, UdpPorts};
 
 fn main() {
-    let mut options = Options {
-        interface: "wg0".parse().expect("name"),
-        uapi_dir: PathBuf::from(linux::wireguard::SOCKET_DIR),
-        foreground: false,
-    };
-    let mut arguments = std::env::args().skip(3);
+    let mut arguments = std::env::args().skip(2);
+    let mode = arguments.next().expect("mode");
+    let mut options = BTreeMap::new();
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().expect("value");
-        match argument.as_str() {
-            "--interface" => options.interface = value().parse().expect("interface name"),
-            "--uapi-dir" => options.uapi_dir = value().into(),
-            "--foreground" => options.foreground = true,
-            other => panic!("unknown argument {other}"),
-        }
+        let value = match argument.as_str() {
+            "--foreground" => String::new(),
+            _ => arguments.next().expect("value"),
+        };
+        options.insert(argument, value);
     }
-    if let Err(error) = run(&options) {
-        eprintln!("tunnel {}: {error}", options.interface);
+    let result = match mode.as_str() {
+        "wireguard" => tunnel::run(&wireguard(&options)),
+        mode => plain::run(&plain(mode, &options)),
+    };
+    if let Err(error) = result {
+        eprintln!("tunnel {mode}: {error}");
         std::process::exit(1);
+    }
+}
+
+type Given = BTreeMap<String, String>;
+
+fn wireguard(given: &Given) -> tunnel::Options {
+    let dir = given.get("--uapi-dir");
+    tunnel::Options {
+        interface: given["--interface"].parse().expect("interface name"),
+        uapi_dir: dir.map_or(linux::wireguard::SOCKET_DIR.into(), PathBuf::from),
+        foreground: given.contains_key("--foreground"),
+    }
+}
+
+fn plain(mode: &str, given: &Given) -> plain::Options {
+    let number = |name: &str| given.get(name).map(|text| text.parse().expect("number"));
+    let port = |name| number(name).map_or(0, |port: u32| u16::try_from(port).expect("port"));
+    let ports = UdpPorts {
+        source: port("--sport"),
+        destination: port("--dport"),
+    };
+    let encapsulation = match mode {
+        "ipip" => Encapsulation::Ipip,
+        "gre" => Encapsulation::Gre {
+            key: number("--key"),
+        },
+        "fou" => Encapsulation::Fou(ports),
+        "gue" => Encapsulation::Gue(ports),
+        other => panic!("unknown mode {other}"),
+    };
+    plain::Options {
+        interface: given["--interface"].parse().expect("interface name"),
+        tunnel: PlainTunnel {
+            encapsulation,
+            local: given["--local"].parse().expect("address"),
+            remote: given["--remote"].parse().expect("address"),
+            underlay: given
+                .get("--underlay")
+                .map(|name| name.parse().expect("name")),
+            ttl: given["--ttl"].parse().expect("number"),
+        },
+        socket_dir: PathBuf::from(&given["--socket-dir"]),
+        foreground: given.contains_key("--foreground"),
     }
 }

@@ -8,6 +8,7 @@ pub mod host;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
+pub mod plain;
 pub mod plugin;
 pub mod sysctl;
 pub mod tunnel;

@@ -6,22 +6,22 @@
 
 mod allowed_ips;
 mod bucket;
-mod checksum;
+pub(crate) mod checksum;
 mod device;
 mod flow;
 mod handshake;
 mod inbound;
-mod join;
-mod mmsg;
+pub(crate) mod join;
+pub(crate) mod mmsg;
 mod outbound;
 mod outbox;
 mod peer;
 mod server;
-mod split;
-mod tun;
+pub(crate) mod split;
+pub(crate) mod tun;
 pub(crate) mod uapi;
 mod udp;
-mod vnet;
+pub(crate) mod vnet;
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -76,7 +76,7 @@ pub fn run(options: &Options) -> io::Result<()> {
 
 /// Starts this program again with the same arguments, in the foreground of a new session, and leaves it to
 /// init.
-fn detach() -> io::Result<()> {
+pub(crate) fn detach() -> io::Result<()> {
     let mut arguments = std::env::args_os();
     let mut command = Command::new("/proc/self/exe");
     command
@@ -140,7 +140,7 @@ fn start(options: &Options) -> io::Result<(Arc<Shared>, Server)> {
 
 /// Keys in memory are nobody else's business, and a thread that panics takes the process with it: a new one
 /// finds the device as this one leaves it.
-fn harden() -> io::Result<()> {
+pub(crate) fn harden() -> io::Result<()> {
     nix::sys::prctl::set_dumpable(false)?;
     // A process that is started from a shell is not to end with it; one that leads a session already may.
     let _ = nix::unistd::setsid();
@@ -153,7 +153,7 @@ fn harden() -> io::Result<()> {
 }
 
 /// Tells whoever started us how it went, and lets go of him.
-fn announce<T>(started: &io::Result<T>) -> io::Result<()> {
+pub(crate) fn announce<T>(started: &io::Result<T>) -> io::Result<()> {
     let word = match started {
         Ok(_) => READY.to_owned(),
         Err(error) => error.to_string(),
@@ -182,7 +182,7 @@ fn carry(shared: &Arc<Shared>, server: Server) -> io::Result<()> {
 }
 
 /// A thread without which the process is of no use.
-fn essential(
+pub(crate) fn essential(
     name: &'static str,
     work: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> io::Result<()> {

@@ -17,6 +17,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::netlink;
+use crate::plain;
 use api::IfName;
 use routerd_core::key::{KeySource, PublicKey, SecretKey};
 use routerd_core::observed::{Driver, Link, WireGuardDevice};
@@ -24,6 +25,9 @@ use routerd_core::plan::{PeerChange, PresharedKeyChange, WireGuardChange};
 
 pub(crate) use key_file::random;
 pub use key_file::{KeyFileError, generate, inspect, read};
+pub(crate) use pid::Process;
+pub(crate) use socket::{Connection, LONG, SHORT};
+pub(crate) use user::launch;
 
 /// Where configuration sockets stand, by the cross-platform convention that `wg` follows.
 pub const SOCKET_DIR: &str = "/var/run/wireguard";
@@ -67,6 +71,9 @@ pub enum WireGuardError {
     /// A key file could not be used.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// A plain tunnel could not be taken down.
+    #[error(transparent)]
+    Plain(#[from] plain::TunnelError),
 }
 
 /// The two ways to have a WireGuard device.
@@ -74,13 +81,17 @@ pub enum WireGuardError {
 pub struct Drivers {
     program: PathBuf,
     socket_dir: PathBuf,
+    /// Tunnels of other kinds: a link that goes or dies may be one of theirs.
+    plain: plain::Drivers,
 }
 
 impl Drivers {
     /// `program` is run as `PROGRAM tunnel wireguard --interface NAME` for a user-space device.
     pub fn new(program: impl Into<PathBuf>) -> Self {
+        let program = program.into();
         Self {
-            program: program.into(),
+            plain: plain::Drivers::new(program.clone(), plain::SOCKET_DIR.into()),
+            program,
             socket_dir: SOCKET_DIR.into(),
         }
     }
@@ -89,7 +100,14 @@ impl Drivers {
     #[must_use]
     pub fn with_socket_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.socket_dir = dir.into();
+        let others = self.socket_dir.join("tunnels");
+        self.plain = plain::Drivers::new(self.program.clone(), others);
         self
+    }
+
+    /// Those of plain tunnels.
+    pub(crate) fn plain(&self) -> &plain::Drivers {
+        &self.plain
     }
 
     /// Every WireGuard device among `links`. A user-space device whose process is gone or hangs is not
@@ -153,6 +171,7 @@ impl Drivers {
         let path = self.socket_path(ifname);
         let process = user::process(&path);
         kernel::delete(ifname)?;
+        self.plain.end(ifname)?;
         if let Some(process) = process {
             process
                 .end()
@@ -169,7 +188,8 @@ impl Drivers {
     /// A descriptor that becomes readable at the moment the process behind a user-space device ends;
     /// absent for kernel devices and for devices without a process.
     pub fn death_watch(&self, ifname: &IfName) -> Option<OwnedFd> {
-        user::process(&self.socket_path(ifname)).map(pid::Process::into_fd)
+        let wireguard = user::process(&self.socket_path(ifname)).map(Process::into_fd);
+        wireguard.or_else(|| self.plain.death_watch(ifname))
     }
 
     fn socket_path(&self, ifname: &IfName) -> PathBuf {

@@ -1,5 +1,6 @@
 //! The daemon's command line.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use api::IfName;
@@ -8,6 +9,7 @@ use api::doctor::AREAS;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use linux::wireguard::SOCKET_DIR;
+use routerd_core::encapsulation::{Encapsulation, UdpPorts};
 
 /// Keeps this host as its configuration says.
 #[derive(Debug, Parser)]
@@ -140,6 +142,74 @@ pub(crate) enum TunnelKind {
         #[arg(long)]
         foreground: bool,
     },
+    /// IPv4 in IPv4
+    Ipip(PlainTunnel),
+    /// GRE
+    Gre(PlainTunnel),
+    /// IPv4 in UDP
+    Fou(PlainTunnel),
+    /// Generic UDP encapsulation
+    Gue(PlainTunnel),
+}
+
+/// A tunnel without encryption of its own.
+#[derive(Debug, Args)]
+pub(crate) struct PlainTunnel {
+    /// Interface to make
+    #[arg(long, value_name = "NAME")]
+    pub(crate) interface: IfName,
+    /// Address of this end
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) local: Ipv4Addr,
+    /// Address of the other end
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) remote: Ipv4Addr,
+    /// Interface that the outer packets are bound to
+    #[arg(long, value_name = "NAME")]
+    pub(crate) underlay: Option<IfName>,
+    /// Time to live of the outer packets
+    #[arg(long, value_name = "HOPS", default_value_t = 64)]
+    pub(crate) ttl: u8,
+    /// Key of a gre tunnel
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) key: Option<u32>,
+    /// UDP port of this end, for fou and gue
+    #[arg(long, value_name = "PORT")]
+    pub(crate) sport: Option<u16>,
+    /// UDP port of the other end, for fou and gue
+    #[arg(long, value_name = "PORT")]
+    pub(crate) dport: Option<u16>,
+    /// Directory of the socket that tells what the tunnel is
+    #[arg(long, value_name = "DIR", default_value = linux::plain::SOCKET_DIR)]
+    pub(crate) socket_dir: PathBuf,
+    /// Stay a child of the caller instead of going on in a session of its own
+    #[arg(long)]
+    pub(crate) foreground: bool,
+}
+
+impl PlainTunnel {
+    /// What to run for an encapsulation, which the ports and the key are for.
+    pub(crate) fn options(
+        self,
+        encapsulation: impl FnOnce(Option<u32>, UdpPorts) -> Encapsulation,
+    ) -> linux::plain::Options {
+        let ports = UdpPorts {
+            source: self.sport.unwrap_or_default(),
+            destination: self.dport.unwrap_or_default(),
+        };
+        linux::plain::Options {
+            interface: self.interface,
+            tunnel: routerd_core::encapsulation::PlainTunnel {
+                encapsulation: encapsulation(self.key, ports),
+                local: self.local,
+                remote: self.remote,
+                underlay: self.underlay,
+                ttl: self.ttl,
+            },
+            socket_dir: self.socket_dir,
+            foreground: self.foreground,
+        }
+    }
 }
 
 /// The folder of the default socket.

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use routerd_core::encapsulation::Encapsulation;
 
 use crate::cli::{Cli, Command, TunnelKind};
 
@@ -46,20 +47,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dynamic(options) => dynamic::show(&options).map(|()| ExitCode::SUCCESS),
         Command::Federation(options) => federation_once(&options),
         Command::Plugin(stage) => Ok(linux::plugin::main(&stage.stage, &stage.cell, stage.parent)),
-        Command::Tunnel {
-            kind:
-                TunnelKind::Wireguard {
-                    interface,
-                    uapi_dir,
-                    foreground,
-                },
-        } => {
+        Command::Tunnel { kind } => {
             serve::log_to_stderr();
-            linux::tunnel::run(&linux::tunnel::Options {
-                interface,
-                uapi_dir,
-                foreground,
-            })?;
+            tunnel(kind)?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -71,4 +61,25 @@ fn federation_once(options: &cli::StateFile) -> anyhow::Result<ExitCode> {
     let answer = federation::answer_offline(&options.state_file, federation::now(), request)?;
     serde_json::to_writer(std::io::stdout().lock(), &answer).context("write answer")?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn tunnel(kind: TunnelKind) -> std::io::Result<()> {
+    let plain = match kind {
+        TunnelKind::Wireguard {
+            interface,
+            uapi_dir,
+            foreground,
+        } => {
+            return linux::tunnel::run(&linux::tunnel::Options {
+                interface,
+                uapi_dir,
+                foreground,
+            });
+        }
+        TunnelKind::Ipip(plain) => plain.options(|_, _| Encapsulation::Ipip),
+        TunnelKind::Gre(plain) => plain.options(|key, _| Encapsulation::Gre { key }),
+        TunnelKind::Fou(plain) => plain.options(|_, ports| Encapsulation::Fou(ports)),
+        TunnelKind::Gue(plain) => plain.options(|_, ports| Encapsulation::Gue(ports)),
+    };
+    linux::plain::run(&plain)
 }

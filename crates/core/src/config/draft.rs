@@ -12,12 +12,13 @@ use ipnet::{IpNet, Ipv4Net};
 use super::sink::Sink;
 use super::tree::{Mark, Node};
 use crate::Effective;
-use crate::effective::{AddressIntent, RouteIntent, RouteKey, RouteTarget};
+use crate::effective::{AddressIntent, PlainTunnelIntent, RouteIntent, RouteKey, RouteTarget};
+use crate::encapsulation::Encapsulation;
 use crate::key::PublicKey;
 use crate::kinds::field::{Capability, Cloud, Reference, RouteTable, Side};
 
 /// The kinds that declare interfaces.
-pub(crate) const DEVICE_KINDS: [&str; 2] = ["Interface", "WireGuardInterface"];
+pub(crate) const DEVICE_KINDS: [&str; 3] = ["Interface", "WireGuardInterface", "TunnelInterface"];
 
 /// A resource whose form is right, on its way to be compiled.
 #[derive(Debug)]
@@ -72,6 +73,8 @@ pub(crate) struct Draft {
     pub(crate) peers: BTreeMap<IfName, Vec<Peer>>,
     /// Ways to other sites, by the name of their OverlayPeer.
     pub(crate) paths: BTreeMap<String, Path>,
+    /// Plain tunnels; [`crate::Effective::plain_tunnels`] has those whose other end is known.
+    pub(crate) plain_paths: Vec<PlainPath>,
     /// Mobility domains by name.
     pub(crate) domains: BTreeMap<String, Domain>,
     /// Cloud profiles by name.
@@ -97,6 +100,8 @@ pub(crate) struct Device {
     pub(crate) mark: Mark,
     /// Whether packets through it are carried by WireGuard.
     pub(crate) wireguard: bool,
+    /// What a plain tunnel puts around them.
+    pub(crate) plain: Option<Encapsulation>,
     /// The MTU it is given, or said to have.
     pub(crate) mtu: Option<u32>,
     pub(crate) mtu_mark: Mark,
@@ -134,6 +139,25 @@ pub(crate) struct Path {
     /// Names that the WireGuardPeer may have, best first.
     pub(crate) peer_names: Vec<String>,
     pub(crate) remote_address: Option<Ipv4Addr>,
+}
+
+/// A plain tunnel whose other end may still have to be found.
+#[derive(Debug, Clone)]
+pub(crate) struct PlainPath {
+    pub(crate) ifname: IfName,
+    pub(crate) mark: Mark,
+    /// Where the other end stands.
+    pub(crate) remote_mark: Mark,
+    pub(crate) remote: RemoteEnd,
+    /// Everything but the other end.
+    pub(crate) intent: PlainTunnelIntent,
+}
+
+/// The address of the other end of a plain tunnel, or the OverlayPeer that knows it.
+#[derive(Debug, Clone)]
+pub(crate) enum RemoteEnd {
+    Address(Ipv4Addr),
+    Peer(Reference),
 }
 
 /// A mobility domain.
@@ -226,6 +250,16 @@ impl Draft {
     pub(crate) fn is_wireguard(&self, ifname: &IfName) -> bool {
         self.device_of(ifname)
             .is_some_and(|device| device.wireguard)
+    }
+
+    /// Whether routerd makes an interface: packets into it go to another site.
+    pub(crate) fn is_tunnel(&self, ifname: &IfName) -> bool {
+        self.is_wireguard(ifname) || self.encapsulation(ifname).is_some()
+    }
+
+    /// What a TunnelInterface of this configuration puts around packets.
+    pub(crate) fn encapsulation(&self, ifname: &IfName) -> Option<Encapsulation> {
+        self.device_of(ifname).and_then(|device| device.plain)
     }
 
     /// The resource that gives this node an address, if the configuration knows it.

@@ -35,8 +35,8 @@ spec:
 
 Every resource has `apiVersion`, `kind`, `metadata` (`name`; `labels` and `annotations` of your own) and `spec`.
 Fields that are not listed here are refused. A resource names another one as `Kind/name`, or by its bare name where
-that is clear. Where an interface is meant, the name of an Interface or WireGuardInterface comes first, then the
-kernel's name of an interface that no resource declares.
+that is clear. Where an interface is meant, the name of an Interface, WireGuardInterface or TunnelInterface comes
+first, then the kernel's name of an interface that no resource declares.
 ";
 
 /// The reference document.

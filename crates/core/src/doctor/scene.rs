@@ -69,13 +69,18 @@ impl<'a> Scene<'a> {
     /// Every tunnel that anything is asked of.
     pub(super) fn tunnels(&self) -> BTreeSet<&'a IfName> {
         let wireguard = self.effective.wireguard.keys();
-        wireguard.chain(self.effective.delivery.keys()).collect()
+        let plain = self.effective.plain_tunnels.keys();
+        let own = wireguard.chain(plain);
+        own.chain(self.effective.delivery.keys()).collect()
     }
 
     /// The resource to name for a tunnel.
     pub(super) fn tunnel_owner(&self, tunnel: &IfName) -> String {
-        let intent = self.effective.wireguard.get(tunnel);
-        intent.map_or(tunnel.to_string(), |intent| intent.owner.to_string())
+        let wireguard = self.effective.wireguard.get(tunnel);
+        let plain = self.effective.plain_tunnels.get(tunnel);
+        let owner = wireguard.map(|intent| &intent.owner);
+        let owner = owner.or(plain.map(|intent| &intent.owner));
+        owner.map_or(tunnel.to_string(), ToString::to_string)
     }
 
     /// Why a resource waits.

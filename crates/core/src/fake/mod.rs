@@ -2,6 +2,7 @@
 //! steps can meet them. For tests.
 
 mod address;
+mod plain;
 mod route;
 mod wireguard;
 
@@ -152,6 +153,20 @@ impl FakeKernel {
             Action::GenerateKey { path } => self.generate_key(path),
             Action::CreateWireGuard { ifname, driver } => self.create_wireguard(ifname, *driver),
             Action::SetWireGuard { ifname, change } => self.set_wireguard(ifname, change),
+            Action::CreateTunnel {
+                ifname,
+                driver,
+                tunnel,
+            } => self.create_tunnel(ifname, *driver, tunnel),
+            Action::ChangeTunnel { ifname, tunnel, .. } => self.change_tunnel(ifname, tunnel),
+            Action::AddFouPort { port, feeds } => {
+                let taken = self.host.fou_ports.insert(*port, *feeds);
+                changed(taken.is_none(), "Address already in use")
+            }
+            Action::RemoveFouPort { port } => {
+                let gone = self.host.fou_ports.remove(port);
+                changed(gone.is_some(), "Invalid argument")
+            }
             Action::DeleteLink { ifname } => self.delete_link(ifname),
             Action::SetLink { ifname, mtu, up } => self.set_link(ifname, *mtu, *up),
             Action::AddAddress { ifname, net } => self.add_address(ifname, *net, true),
@@ -269,6 +284,7 @@ impl FakeKernel {
         let scope = Scope::Interface(ifname.clone());
         self.host.sysctls.retain(|sysctl, _| sysctl.scope != scope);
         self.host.wireguard.remove(ifname);
+        self.host.plain_tunnels.remove(ifname);
         self.flush_routes();
         lost.iter()
             .for_each(|address| self.forget_source(address.net.addr()));

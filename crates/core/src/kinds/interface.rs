@@ -41,6 +41,7 @@ ifname: eth0
             ifname: ifname.clone(),
             mark: resource.mark,
             wireguard: false,
+            plain: None,
             mtu: self.mtu,
             mtu_mark: resource.at("mtu"),
         };

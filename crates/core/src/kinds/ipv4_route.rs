@@ -25,8 +25,8 @@ pub(crate) struct IPv4Route {
     /// What happens to them.
     #[serde(default, rename = "type")]
     route_type: RouteType,
-    /// The device they leave by: an Interface, a WireGuardInterface, or the kernel's name of one.
-    #[schemars(extend("x-reference" = ["Interface", "WireGuardInterface", KERNEL_INTERFACE]))]
+    /// The device they leave by: an Interface, a WireGuardInterface, a TunnelInterface, or the kernel's name of one.
+    #[schemars(extend("x-reference" = ["Interface", "WireGuardInterface", "TunnelInterface", KERNEL_INTERFACE]))]
     device: Option<Text<Reference>>,
     /// The resource whose interface is the device.
     device_from: Option<DeviceFrom>,
@@ -58,7 +58,7 @@ enum RouteType {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct DeviceFrom {
     /// The resource.
-    #[schemars(extend("x-reference" = ["Interface", "WireGuardInterface"]))]
+    #[schemars(extend("x-reference" = ["Interface", "WireGuardInterface", "TunnelInterface"]))]
     resource: Text<Reference>,
 }
 
@@ -95,7 +95,7 @@ metric: 50
         } = &target
             && draft
                 .device_of(device)
-                .is_some_and(|device| device.wireguard)
+                .is_some_and(|device| device.wireguard || device.plain.is_some())
         {
             draft.carry(Delivery {
                 owner: resource.id.clone(),

@@ -16,8 +16,8 @@ use crate::config::sink::Sink;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct IPv4StaticAddress {
-    /// The interface: an Interface, a WireGuardInterface, or the kernel's name of one.
-    #[schemars(extend("x-reference" = ["Interface", "WireGuardInterface", KERNEL_INTERFACE]))]
+    /// The interface: an Interface, a WireGuardInterface, a TunnelInterface, or the kernel's name of one.
+    #[schemars(extend("x-reference" = ["Interface", "WireGuardInterface", "TunnelInterface", KERNEL_INTERFACE]))]
     interface: Text<Reference>,
     /// The address with the length of its subnet.
     address: Text<InterfaceAddress>,

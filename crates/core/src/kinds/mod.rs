@@ -22,6 +22,7 @@ mod overlay_peer;
 mod plugin;
 mod provider_action_policy;
 mod remote_address_claim;
+mod tunnel_interface;
 mod wireguard_interface;
 mod wireguard_peer;
 
@@ -83,6 +84,7 @@ pub(crate) const KINDS: &[Entry] = &[
     entry::<interface::Interface>(),
     entry::<wireguard_interface::WireGuardInterface>(),
     entry::<wireguard_peer::WireGuardPeer>(),
+    entry::<tunnel_interface::TunnelInterface>(),
     entry::<ipv4_static_address::IPv4StaticAddress>(),
     entry::<cloud_provider_profile::CloudProviderProfile>(),
     entry::<overlay_peer::OverlayPeer>(),

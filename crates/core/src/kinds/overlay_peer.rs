@@ -40,10 +40,10 @@ struct Underlay {
     /// The kind of path.
     #[serde(rename = "type")]
     underlay: UnderlayType,
-    /// The tunnel device: a WireGuardInterface, or the kernel's name of an interface.
-    #[schemars(extend("x-reference" = ["WireGuardInterface", "Interface", KERNEL_INTERFACE]))]
+    /// The tunnel device: a WireGuardInterface, a TunnelInterface, or the kernel's name of an interface.
+    #[schemars(extend("x-reference" = ["WireGuardInterface", "TunnelInterface", "Interface", KERNEL_INTERFACE]))]
     interface: Text<Reference>,
-    /// The address of this node on that device, used as source of its own packets. On a WireGuardInterface that does not
+    /// The address of this node on that device, used as source of its own packets. On a tunnel of routerd's that does not
     /// hold it, routerd adds it as a `/32`.
     address: Option<Text<OverlayAddress>>,
 }
@@ -51,15 +51,17 @@ struct Underlay {
 /// A kind of path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(extend("x-planned" = {
-    "ipip": "use `wireguard`, or `route` over a tunnel that exists already",
-    "gre": "use `wireguard`, or `route` over a tunnel that exists already",
-    "fou": "use `wireguard`, or `route` over a tunnel that exists already",
-    "gue": "use `wireguard`, or `route` over a tunnel that exists already",
-}))]
 enum UnderlayType {
     /// A WireGuard tunnel: encrypted, and every packet's source is checked against the peer's allowed IPs.
     Wireguard,
+    /// A TunnelInterface of mode ipip.
+    Ipip,
+    /// A TunnelInterface of mode gre.
+    Gre,
+    /// A TunnelInterface of mode fou.
+    Fou,
+    /// A TunnelInterface of mode gue.
+    Gue,
     /// Plain routing to `remote.address`, over a network or a tunnel that exists without routerd.
     Route,
 }
@@ -76,10 +78,10 @@ struct Remote {
 }
 
 /// What happens to packets that do not fit through the tunnel.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PathMtu {
-    /// Fragment IPv4 packets even if they forbid it. Only `false` is available in this version.
+    /// Fragment IPv4 packets that do not fit, even if they forbid it: for senders that never hear of ICMP errors.
     #[serde(default, rename = "forceFragmentIPv4")]
     force_fragment: bool,
 }
@@ -99,23 +101,25 @@ remote:
 ";
 
     fn compile(self, resource: &Resource<'_>, draft: &mut Draft, sink: &mut Sink<'_>) {
-        self.check_fragmentation(resource, sink);
         self.check_names(resource, sink);
         let Some(device) = draft.device(&self.underlay.interface) else {
             draft.broken.insert(resource.id.clone());
             return;
         };
-        let wireguard = draft.is_wireguard(&device);
         let remote = self.remote.unwrap_or_default();
         let remote_address = remote.address.map(|address| address.0.0);
-        let is_tunnel = self.underlay.underlay == UnderlayType::Wireguard;
-        if !is_tunnel {
-            check_route(resource, &device, wireguard, remote_address, sink);
-        } else if !wireguard {
-            undeclared_tunnel(resource, &device, sink);
+        let underlay = self.underlay.underlay;
+        let is_tunnel = underlay != UnderlayType::Route;
+        check_device(resource, underlay, &device, draft, sink);
+        if underlay == UnderlayType::Route && !draft.is_tunnel(&device) && remote_address.is_none()
+        {
+            route_without_gateway(resource, &device, sink);
+        }
+        if self.path_mtu.is_some_and(|mtu| mtu.force_fragment) {
+            draft.effective.force_fragment.insert(device.clone());
         }
         let source = self.underlay.address.map(|address| address.0.0);
-        if wireguard {
+        if draft.is_tunnel(&device) {
             join_overlay(resource, &device, source, remote_address, draft);
         }
         let own_name = resource.id.name.clone();
@@ -141,15 +145,6 @@ remote:
 }
 
 impl OverlayPeer {
-    fn check_fragmentation(&self, resource: &Resource<'_>, sink: &mut Sink<'_>) {
-        if self.path_mtu.as_ref().is_some_and(|mtu| mtu.force_fragment) {
-            let message = "`spec.pathMTU.forceFragmentIPv4: true` is not available in this version of routerd";
-            let found = Diagnostic::error("not-available", message)
-                .hint("remove it: senders are told the path MTU by ICMP, and TCP is clamped");
-            resource.report(sink, "pathMTU.forceFragmentIPv4", found);
-        }
-    }
-
     /// This node is not its own peer.
     fn check_names(&self, resource: &Resource<'_>, sink: &mut Sink<'_>) {
         let remote = self
@@ -195,7 +190,54 @@ fn join_overlay(
     }
 }
 
-fn undeclared_tunnel(resource: &Resource<'_>, device: &IfName, sink: &mut Sink<'_>) {
+/// The device has to be what the type says.
+fn check_device(
+    resource: &Resource<'_>,
+    underlay: UnderlayType,
+    device: &IfName,
+    draft: &Draft,
+    sink: &mut Sink<'_>,
+) {
+    let is = match draft.encapsulation(device) {
+        Some(encapsulation) => {
+            let word = encapsulation.word();
+            Some((word, format!("a TunnelInterface of mode {word}")))
+        }
+        None if draft.is_wireguard(device) => {
+            Some(("wireguard", "a WireGuardInterface".to_owned()))
+        }
+        None => None,
+    };
+    match (is, underlay) {
+        (None, UnderlayType::Route) => {}
+        (None, UnderlayType::Wireguard) => undeclared_wireguard(resource, device, sink),
+        (None, underlay) => undeclared_tunnel(resource, underlay.word(), device, sink),
+        (Some((word, what)), underlay) if word != underlay.word() => {
+            let said = underlay.word();
+            let message = format!("{device} is {what}, and the type says `{said}`");
+            let found = Diagnostic::error("underlay-mismatch", message);
+            let found = found.hint(format!("write `type: {word}`"));
+            resource.report(sink, "underlay.type", found);
+        }
+        _ => {}
+    }
+}
+
+impl UnderlayType {
+    /// As it is written.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Wireguard => "wireguard",
+            Self::Ipip => "ipip",
+            Self::Gre => "gre",
+            Self::Fou => "fou",
+            Self::Gue => "gue",
+            Self::Route => "route",
+        }
+    }
+}
+
+fn undeclared_wireguard(resource: &Resource<'_>, device: &IfName, sink: &mut Sink<'_>) {
     let message = format!(
         "{device} is no WireGuardInterface of this configuration: its peers and allowed IPs are not checked"
     );
@@ -204,21 +246,17 @@ fn undeclared_tunnel(resource: &Resource<'_>, device: &IfName, sink: &mut Sink<'
     resource.report(sink, "underlay.interface", found);
 }
 
-fn check_route(
-    resource: &Resource<'_>,
-    device: &IfName,
-    wireguard: bool,
-    gateway: Option<Ipv4Addr>,
-    sink: &mut Sink<'_>,
-) {
-    if wireguard {
-        let message = format!("{device} is a WireGuardInterface, and the type says `route`");
-        let found = Diagnostic::error("underlay-mismatch", message).hint("write `type: wireguard`");
-        resource.report(sink, "underlay.type", found);
-    } else if gateway.is_none() {
-        let message = format!("without a gateway {device} has to be a point-to-point device");
-        let found = Diagnostic::warning("route-without-gateway", message)
-            .hint("set `remote.address` to the router's address on that network");
-        resource.report(sink, "underlay.interface", found);
-    }
+fn undeclared_tunnel(resource: &Resource<'_>, word: &str, device: &IfName, sink: &mut Sink<'_>) {
+    let message =
+        format!("{device} is no TunnelInterface of this configuration: it is taken as it is");
+    let found = Diagnostic::warning("tunnel-not-declared", message)
+        .hint(format!("declare it as a TunnelInterface of mode {word}"));
+    resource.report(sink, "underlay.interface", found);
+}
+
+fn route_without_gateway(resource: &Resource<'_>, device: &IfName, sink: &mut Sink<'_>) {
+    let message = format!("without a gateway {device} has to be a point-to-point device");
+    let found = Diagnostic::warning("route-without-gateway", message)
+        .hint("set `remote.address` to the router's address on that network");
+    resource.report(sink, "underlay.interface", found);
 }

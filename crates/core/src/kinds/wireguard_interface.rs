@@ -60,6 +60,7 @@ addresses: [10.255.0.1/32]
             ifname: ifname.clone(),
             mark: resource.mark,
             wireguard: true,
+            plain: None,
             mtu: self.mtu,
             mtu_mark: resource.at("mtu"),
         };

@@ -8,7 +8,8 @@ use api::plan::Waiting;
 use api::{IfName, MobileAddress, ResourceId};
 use ipnet::IpNet;
 
-use crate::effective::{RouteKey, RouteTarget, WireGuardIntent};
+use crate::effective::{PlainTunnelIntent, RouteKey, RouteTarget, WireGuardIntent};
+use crate::encapsulation::PlainTunnel;
 use crate::key::{KeySource, PublicKey};
 use crate::observed::{Driver, MssClamp, Route};
 use crate::sysctl::Sysctl;
@@ -18,6 +19,8 @@ use crate::sysctl::Sysctl;
 pub(crate) struct Desired<'a> {
     /// Links that routerd makes.
     pub(crate) tunnels: BTreeMap<&'a IfName, Tunnel<'a>>,
+    /// Plain tunnels that routerd makes.
+    pub(crate) plain: BTreeMap<&'a IfName, PlainWish<'a>>,
     /// Links that routerd would make if it could, and why it cannot. If they are there they stay.
     pub(crate) stalled: BTreeMap<&'a IfName, String>,
     /// Links of others that routerd may change.
@@ -48,6 +51,19 @@ pub(crate) struct Tunnel<'a> {
     pub(crate) path_mtu: u32,
     /// Peers whose configuration is complete.
     pub(crate) peers: BTreeMap<PublicKey, PeerWish>,
+}
+
+/// A plain tunnel that can be there.
+#[derive(Debug)]
+pub(crate) struct PlainWish<'a> {
+    pub(crate) intent: &'a PlainTunnelIntent,
+    pub(crate) driver: Driver,
+    pub(crate) tunnel: PlainTunnel,
+    pub(crate) mtu: u32,
+    /// What really fits through it: its MTU, or less where the underlay carries less.
+    pub(crate) path_mtu: u32,
+    /// What the underlay carries, if that is known.
+    pub(crate) carries: Option<u32>,
 }
 
 /// A peer as it should be.
@@ -115,6 +131,8 @@ impl<'a> Desired<'a> {
 
     /// Whether this is a link for routerd to make and to keep.
     pub(crate) fn is_tunnel(&self, ifname: &IfName) -> bool {
-        self.tunnels.contains_key(ifname) || self.stalled.contains_key(ifname)
+        self.tunnels.contains_key(ifname)
+            || self.plain.contains_key(ifname)
+            || self.stalled.contains_key(ifname)
     }
 }

@@ -37,6 +37,9 @@ fn without_ours(observed: &Observed, ledger: &Ledger) -> Observed {
     let mut bare = observed.clone();
     bare.links.retain(|name, _| !ours.contains(name));
     bare.wireguard.retain(|name, _| !ours.contains(name));
+    bare.plain_tunnels.retain(|name, _| !ours.contains(name));
+    bare.fou_ports
+        .retain(|port, _| !ledger.fou_ports.contains(port));
     bare.addresses
         .retain(|a| !a.owned && !ours.contains(&a.ifname));
     bare.routes.retain(|route| !is_our_route(route));

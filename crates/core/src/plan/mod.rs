@@ -9,6 +9,7 @@
 mod desired;
 mod diff;
 mod held;
+mod misfit;
 mod record;
 mod resolve;
 mod step;
@@ -67,6 +68,10 @@ pub fn query(effective: &Effective) -> Query {
                 .extend(peer.endpoint.map(|endpoint| endpoint.ip()));
         }
     }
+    for tunnel in effective.plain_tunnels.values() {
+        query.tunnels.insert(tunnel.encapsulation.needs());
+        query.lookups.insert(tunnel.remote.into());
+    }
     query
 }
 
@@ -74,9 +79,24 @@ pub fn query(effective: &Effective) -> Query {
 /// but for private key files: they are kept.
 pub fn plan(effective: &Effective, observed: &Observed, ledger: &Ledger) -> Plan {
     let host = Host::new(observed, ledger);
-    let desired = resolve(effective, &host);
+    let misfits = misfit::misfits(effective, &host);
+    if misfits.is_empty() {
+        return plan_on(effective, &host);
+    }
+    let rest = misfit::without(observed, &misfits);
+    let mut plan = plan_on(effective, &Host::new(&rest, ledger));
+    let removals = misfits.into_iter().map(|ifname| Step {
+        owner: ResourceId::new("routerd", "cleanup"),
+        action: Action::DeleteLink { ifname },
+    });
+    plan.steps.splice(0..0, removals);
+    plan
+}
+
+fn plan_on(effective: &Effective, host: &Host<'_>) -> Plan {
+    let desired = resolve(effective, host);
     Plan {
-        steps: diff::diff(&desired, &host),
+        steps: diff::diff(&desired, host),
         waiting: desired.waiting,
     }
 }

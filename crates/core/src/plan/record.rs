@@ -1,7 +1,7 @@
 //! The ledger before and after a plan.
 
 use super::desired::Desired;
-use super::diff::{link_restore, setting_restore};
+use super::diff::{link_restore, setting_restore, wanted_ports};
 use super::{Action, PeerChange, Plan, WireGuardChange};
 use crate::effective::Effective;
 use crate::host::Host;
@@ -15,7 +15,7 @@ pub(super) fn record(ledger: &Ledger, plan: &Plan, observed: &Observed) -> Ledge
     let mut ledger = ledger.clone();
     for step in &plan.steps {
         match &step.action {
-            Action::CreateWireGuard { ifname, .. } => {
+            Action::CreateWireGuard { ifname, .. } | Action::CreateTunnel { ifname, .. } => {
                 ledger.links.insert(ifname.clone(), LinkRecord::Created);
             }
             Action::SetLink { ifname, mtu, up } => {
@@ -32,7 +32,12 @@ pub(super) fn record(ledger: &Ledger, plan: &Plan, observed: &Observed) -> Ledge
             Action::SetWireGuard { ifname, change } => {
                 record_endpoints(&mut ledger, ifname, change);
             }
+            Action::AddFouPort { port, .. } => {
+                ledger.fou_ports.insert(*port);
+            }
             Action::GenerateKey { .. }
+            | Action::ChangeTunnel { .. }
+            | Action::RemoveFouPort { .. }
             | Action::DeleteLink { .. }
             | Action::AddAddress { .. }
             | Action::RemoveAddress { .. }
@@ -118,7 +123,7 @@ pub(super) fn settle(desired: &Desired<'_>, effective: &Effective, host: &Host<'
     ledger
         .links
         .retain(|ifname, record| match host.link(ifname) {
-            None => effective.wireguard.contains_key(ifname),
+            None => effective.makes(ifname),
             Some(link) => match record {
                 LinkRecord::Created => host.is_our_link(ifname, link),
                 LinkRecord::Adopted { .. } => {
@@ -137,6 +142,10 @@ pub(super) fn settle(desired: &Desired<'_>, effective: &Effective, host: &Host<'
     if !ledger.sysctls.keys().any(forwarding) {
         ledger.sysctls.remove(&global);
     }
+    let ports = wanted_ports(desired);
+    ledger
+        .fou_ports
+        .retain(|port| ports.contains_key(port) || host.observed.fou_ports.contains_key(port));
     let routes = &effective.routes;
     ledger.routes.retain(|key| routes.contains_key(key));
     ledger.endpoints.retain(|key, _| {

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use api::{IfName, ResourceId};
 use ipnet::IpNet;
 
+use crate::encapsulation::PlainTunnel;
 use crate::key::{KeySource, PublicKey};
-use crate::observed::{Driver, MssClamp, Route};
+use crate::observed::{Driver, FouPort, MssClamp, Route};
 use crate::sysctl::Sysctl;
 
 /// One change of the host and the resource on whose behalf it happens.
@@ -42,6 +43,36 @@ pub enum Action {
         ifname: IfName,
         /// What changes; the rest stays.
         change: WireGuardChange,
+    },
+    /// Makes a plain tunnel and marks it as ours; what of this is already so is left.
+    CreateTunnel {
+        /// Its name.
+        ifname: IfName,
+        /// Who runs it.
+        driver: Driver,
+        /// What it is.
+        tunnel: PlainTunnel,
+    },
+    /// Makes a plain tunnel another one: its link stays, with all that hangs on it.
+    ChangeTunnel {
+        /// Its name.
+        ifname: IfName,
+        /// Who runs it.
+        driver: Driver,
+        /// What it becomes.
+        tunnel: PlainTunnel,
+    },
+    /// Has the kernel feed what arrives at a UDP port to tunnels.
+    AddFouPort {
+        /// The port.
+        port: u16,
+        /// What to.
+        feeds: FouPort,
+    },
+    /// Gives such a port back.
+    RemoveFouPort {
+        /// The port.
+        port: u16,
     },
     /// Removes an interface that routerd made, and the process behind it.
     DeleteLink {

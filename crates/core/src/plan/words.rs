@@ -6,6 +6,7 @@ use api::plan::{Change, PlanLine};
 
 use super::{Action, AllowedIpsChange, PeerChange, PresharedKeyChange, Step, WireGuardChange};
 use crate::effective::RouteTarget;
+use crate::encapsulation::PlainTunnel;
 use crate::host::target_words;
 use crate::key::KeySource;
 use crate::observed::{Driver, Route};
@@ -35,15 +36,19 @@ fn change(action: &Action) -> Change {
     match action {
         Action::GenerateKey { .. }
         | Action::CreateWireGuard { .. }
+        | Action::CreateTunnel { .. }
+        | Action::AddFouPort { .. }
         | Action::AddAddress { .. }
         | Action::AddRoute(_)
         | Action::AddProxyNeighbour { .. } => Change::Add,
         Action::SetWireGuard { .. }
+        | Action::ChangeTunnel { .. }
         | Action::SetLink { .. }
         | Action::ReplaceRoute(_)
         | Action::SetSysctl { .. }
         | Action::SetMssTable { .. } => Change::Update,
         Action::DeleteLink { .. }
+        | Action::RemoveFouPort { .. }
         | Action::RemoveAddress { .. }
         | Action::RemoveRoute(_)
         | Action::RemoveProxyNeighbour { .. }
@@ -59,6 +64,18 @@ impl fmt::Display for Action {
                 Driver::Kernel => write!(f, "ip link add {ifname} type wireguard"),
                 Driver::UserSpace => write!(f, "routerd tunnel wireguard --interface {ifname}"),
             },
+            Self::CreateTunnel {
+                ifname,
+                driver,
+                tunnel,
+            } => write_tunnel(f, "add", ifname, *driver, tunnel),
+            Self::ChangeTunnel {
+                ifname,
+                driver,
+                tunnel,
+            } => write_tunnel(f, "change", ifname, *driver, tunnel),
+            Self::AddFouPort { port, feeds } => write!(f, "ip fou add port {port} {feeds}"),
+            Self::RemoveFouPort { port } => write!(f, "ip fou del port {port}"),
             Self::SetWireGuard { ifname, change } => {
                 write!(f, "wg set {ifname}")?;
                 write_change(f, change)
@@ -101,11 +118,36 @@ impl fmt::Display for Action {
                 for (i, (ifname, clamp)) in clamps.iter().enumerate() {
                     let separator = if i == 0 { "" } else { "," };
                     write!(f, "{separator} {ifname} {} (IPv6 {})", clamp.v4, clamp.v6)?;
+                    if clamp.force_fragment {
+                        f.write_str(" and don't-fragment cleared")?;
+                    }
                 }
                 Ok(())
             }
             Self::RemoveTable { family, name } => write!(f, "nft delete table {family} {name}"),
         }
+    }
+}
+
+fn write_tunnel(
+    f: &mut fmt::Formatter<'_>,
+    verb: &str,
+    ifname: &api::IfName,
+    driver: Driver,
+    tunnel: &PlainTunnel,
+) -> fmt::Result {
+    let encapsulation = tunnel.encapsulation;
+    match driver {
+        Driver::Kernel => write!(
+            f,
+            "ip link {verb} {ifname} type {} {tunnel}",
+            encapsulation.link_kind()
+        ),
+        Driver::UserSpace => write!(
+            f,
+            "routerd tunnel {} --interface {ifname}: {tunnel}",
+            encapsulation.word()
+        ),
     }
 }
 

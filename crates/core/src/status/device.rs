@@ -73,6 +73,31 @@ pub(super) fn report_tunnels<'a>(scene: &Scene<'a>, reports: &mut Reports<'a>) {
     }
 }
 
+pub(super) fn report_plain_tunnels<'a>(scene: &Scene<'a>, reports: &mut Reports<'a>) {
+    for (ifname, intent) in &scene.effective.plain_tunnels {
+        let about = reports.about(&intent.owner);
+        about.fact("ifname", ifname.as_str());
+        about.fact("mode", intent.encapsulation.word());
+        let link = scene.host.link(ifname);
+        if let Some(link) = link {
+            about.fact("mtu", link.mtu);
+        }
+        if let Some(carries) = scene.desired.plain.get(ifname).and_then(|w| w.carries) {
+            about.fact("underlayPMTU", carries);
+        }
+        let Some(device) = scene.host.observed.plain_tunnels.get(ifname) else {
+            continue;
+        };
+        about.fact("driver", json!(device.driver));
+        about.fact("local", device.tunnel.local.to_string());
+        about.fact("remote", device.tunnel.remote.to_string());
+        if let Some(link) = link {
+            let (state, mtu) = (state(link), link.mtu);
+            about.say(format!("{state}, mtu {mtu}, to {}", device.tunnel.remote));
+        }
+    }
+}
+
 fn report_underlay(
     ifname: &api::IfName,
     intent: &WireGuardIntent,

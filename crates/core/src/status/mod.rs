@@ -28,6 +28,7 @@ pub fn status(effective: &Effective, observed: &Observed, plan: &Plan) -> Vec<Re
     let mut reports = Reports::default();
     device::report_interfaces(&scene, &mut reports);
     device::report_tunnels(&scene, &mut reports);
+    device::report_plain_tunnels(&scene, &mut reports);
     capture::report_captures(&scene, &mut reports);
     report_addresses(&scene, &mut reports);
     report_routes(&scene, &mut reports);

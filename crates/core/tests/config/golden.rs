@@ -152,6 +152,12 @@ fn summary(effective: &Effective) -> String {
             let _ = writeln!(out, "  peer {key}: {peer:?}");
         }
     }
+    for (ifname, intent) in &effective.plain_tunnels {
+        let _ = writeln!(out, "tunnel {ifname}: {intent:?}");
+    }
+    for ifname in &effective.force_fragment {
+        let _ = writeln!(out, "fragment into {ifname}");
+    }
     for ((ifname, net), intent) in &effective.addresses {
         let _ = writeln!(out, "address {net} dev {ifname} ({})", intent.owner);
     }

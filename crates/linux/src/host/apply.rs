@@ -9,7 +9,7 @@ use routerd_core::plan::Action;
 
 use super::{Host, batch};
 use crate::netlink::link;
-use crate::{nft, sysctl, wireguard};
+use crate::{nft, plain, sysctl, wireguard};
 
 pub(super) fn apply(host: &mut Host, steps: &[Step]) -> Result<(), StepError> {
     let mut start = 0;
@@ -51,6 +51,24 @@ fn execute(host: &mut Host, step: &Step) -> Result<(), String> {
             host.wireguard.create(ifname, *driver).map_err(text)
         }
         Action::SetWireGuard { ifname, change } => host.wireguard.set(ifname, change).map_err(text),
+        Action::CreateTunnel {
+            ifname,
+            driver,
+            tunnel,
+        } => {
+            let drivers = host.wireguard.plain();
+            drivers.create(ifname, *driver, tunnel).map_err(text)
+        }
+        Action::ChangeTunnel {
+            ifname,
+            driver,
+            tunnel,
+        } => {
+            let drivers = host.wireguard.plain();
+            drivers.change(ifname, *driver, tunnel).map_err(text)
+        }
+        Action::AddFouPort { port, feeds } => plain::add_port(*port, *feeds).map_err(text),
+        Action::RemoveFouPort { port } => plain::remove_port(*port).map_err(text),
         Action::DeleteLink { ifname } => host.wireguard.delete(ifname).map_err(text),
         Action::AddAddress { .. }
         | Action::RemoveAddress { .. }

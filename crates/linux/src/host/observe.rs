@@ -13,7 +13,7 @@ use routerd_core::sysctl::{Sysctl, SysctlKey};
 use super::{Host, clock, failed};
 use crate::netlink::link::{self, Entry, Names};
 use crate::netlink::{address, neighbour, route};
-use crate::{nft, sysctl, wireguard};
+use crate::{nft, plain, sysctl, wireguard};
 
 pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, KernelError> {
     let entries = link::dump(&mut host.route).map_err(failed("dump links"))?;
@@ -35,6 +35,7 @@ pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, Kernel
     Ok(Observed {
         features: Features {
             kernel_wireguard: wireguard::kernel_driver_available(),
+            kernel_tunnels: plain::offered(&query.tunnels),
         },
         addresses: addresses.into_iter().collect(),
         routes: route::dump(&mut host.route, &names).map_err(failed("dump routes"))?,
@@ -46,6 +47,12 @@ pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, Kernel
             .wireguard
             .observe(&links)
             .map_err(failed("observe WireGuard"))?,
+        plain_tunnels: host
+            .wireguard
+            .plain()
+            .observe(&links, &names)
+            .map_err(failed("observe tunnels"))?,
+        fou_ports: plain::ports(&query.tunnels),
         key_files: query
             .key_files
             .iter()

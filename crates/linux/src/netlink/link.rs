@@ -9,7 +9,7 @@ use routerd_core::sysctl::SysctlKey;
 use super::{Attributes, Error, Message, Request, Socket, text, u16_at, u32_at};
 
 /// `struct ifinfomsg`.
-const FIXED: usize = 16;
+pub(crate) const FIXED: usize = 16;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const IFLA_INET_CONF: u16 = 1;
 /// RFC 2863.

@@ -2,11 +2,11 @@
 
 /// A sum that is not folded yet, in the byte order of the machine.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Sum(u64);
+pub(crate) struct Sum(u64);
 
 impl Sum {
     /// Adds bytes that start at an even offset of what is summed.
-    pub(super) fn add(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn add(mut self, bytes: &[u8]) -> Self {
         // Independent accumulators of 32-bit words let the compiler use vector registers; 64 bits hold
         // 2^32 such words, far more than any packet.
         let mut lanes = [0_u64; 8];
@@ -28,12 +28,12 @@ impl Sum {
     }
 
     /// Adds a number as it stands on the wire.
-    pub(super) fn add_u16(self, word: u16) -> Self {
+    pub(crate) fn add_u16(self, word: u16) -> Self {
         Self(self.0 + u64::from(word.to_be()))
     }
 
     /// The folded sum as bytes on the wire, not complemented.
-    pub(super) fn fold(self) -> [u8; 2] {
+    pub(crate) fn fold(self) -> [u8; 2] {
         let mut sum = self.0;
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);
@@ -42,20 +42,20 @@ impl Sum {
     }
 
     /// The checksum as bytes on the wire.
-    pub(super) fn finish(self) -> [u8; 2] {
+    pub(crate) fn finish(self) -> [u8; 2] {
         let [a, b] = self.fold();
         [!a, !b]
     }
 
     /// Whether what was summed, its checksum field included, is intact.
-    pub(super) fn is_intact(self) -> bool {
+    pub(crate) fn is_intact(self) -> bool {
         self.fold() == [0xff, 0xff]
     }
 }
 
 /// The pseudo header of TCP and UDP (RFC 9293, section 3.1; RFC 8200, section 8.1). `addresses` are source
 /// and destination as they stand in the IP header.
-pub(super) fn pseudo_header(addresses: &[u8], protocol: u8, length: usize) -> Sum {
+pub(crate) fn pseudo_header(addresses: &[u8], protocol: u8, length: usize) -> Sum {
     Sum::default()
         .add(addresses)
         .add_u16(u16::from(protocol))

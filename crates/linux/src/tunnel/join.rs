@@ -23,7 +23,7 @@ const WATCHED: usize = 8;
 type Piece = std::ops::Range<usize>;
 
 /// Packets in the order in which they came.
-pub(super) struct Joiner {
+pub(crate) struct Joiner {
     bytes: Vec<u8>,
     used: usize,
     groups: Vec<Group>,
@@ -53,7 +53,7 @@ struct Group {
 
 impl Joiner {
     /// `udp` says whether the kernel takes joined datagrams, too.
-    pub(super) fn new(udp: bool) -> Self {
+    pub(crate) fn new(udp: bool) -> Self {
         Self {
             bytes: vec![0; CAPACITY],
             used: 0,
@@ -64,17 +64,17 @@ impl Joiner {
     }
 
     /// Whether there may be less than `length` bytes of room.
-    pub(super) fn is_full(&self, length: usize) -> bool {
+    pub(crate) fn is_full(&self, length: usize) -> bool {
         self.bytes.len() - self.used < length
     }
 
     /// Where the next packet is to be written.
-    pub(super) fn space(&mut self) -> &mut [u8] {
+    pub(crate) fn space(&mut self) -> &mut [u8] {
         &mut self.bytes[self.used..]
     }
 
     /// Takes the first `length` bytes of [`Joiner::space`] as a packet.
-    pub(super) fn commit(&mut self, length: usize) {
+    pub(crate) fn commit(&mut self, length: usize) {
         let place = self.used..self.used + length;
         self.used = place.end;
         let Some(packet) = Packet::parse(&self.bytes[place.clone()]) else {
@@ -102,7 +102,7 @@ impl Joiner {
     }
 
     /// Writes everything.
-    pub(super) fn flush(&mut self, tun: &Tun) -> io::Result<()> {
+    pub(crate) fn flush(&mut self, tun: &Tun) -> io::Result<()> {
         self.drain(|parts| match tun.write(parts) {
             Err(error) if error.raw_os_error() == Some(libc::EBADFD) => Err(error),
             // Not taken, for example while the link is down: lost, as any packet may be.

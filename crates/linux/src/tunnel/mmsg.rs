@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Messages in one call.
-pub(super) const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 
 /// Room for the control messages of one message, aligned as the kernel wants them: a segment size and the
 /// longer of the two kinds of packet information.
@@ -20,10 +20,10 @@ type Control = [u64; 8];
 
 /// Where a peer is, and which of our addresses it talks to: answers come from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    pub(super) remote: SocketAddr,
+pub(crate) struct Endpoint {
+    pub(crate) remote: SocketAddr,
     /// Absent: the kernel chooses.
-    pub(super) local: Option<IpAddr>,
+    pub(crate) local: Option<IpAddr>,
 }
 
 impl From<SocketAddr> for Endpoint {
@@ -37,17 +37,17 @@ impl From<SocketAddr> for Endpoint {
 
 /// Bytes to one address, cut by the kernel into datagrams of `segment` bytes if there is more.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Outgoing<'a> {
-    pub(super) to: Endpoint,
-    pub(super) bytes: &'a [u8],
-    pub(super) segment: usize,
+pub(crate) struct Outgoing<'a> {
+    pub(crate) to: Endpoint,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) segment: usize,
 }
 
 /// Sends at most [`BATCH`] messages and returns how many went.
 ///
 /// # Errors
 /// Only when the first one failed.
-pub(super) fn send(fd: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Result<usize> {
+pub(crate) fn send(fd: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Result<usize> {
     let count = messages.len().min(BATCH);
     // SAFETY: these C structures consist of integers and pointers, for which all zeros are valid.
     let (mut names, mut headers): ([libc::sockaddr_in6; BATCH], [libc::mmsghdr; BATCH]) =
@@ -104,7 +104,7 @@ pub(super) fn send(fd: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Result<
 }
 
 /// What one call received.
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     buffers: Vec<Box<[u8]>>,
     received: Vec<Received>,
 }
@@ -117,7 +117,7 @@ struct Received {
 
 impl Inbox {
     /// Room for [`BATCH`] messages of `size` bytes, each of which may hold many datagrams.
-    pub(super) fn new(size: usize) -> Self {
+    pub(crate) fn new(size: usize) -> Self {
         Self {
             buffers: (0..BATCH)
                 .map(|_| vec![0; size].into_boxed_slice())
@@ -131,7 +131,7 @@ impl Inbox {
     ///
     /// # Errors
     /// `WouldBlock` when nothing is there.
-    pub(super) fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         self.received.clear();
         // SAFETY: these C structures consist of integers and pointers, for which all zeros are valid.
         let (mut names, mut headers): ([libc::sockaddr_in6; BATCH], [libc::mmsghdr; BATCH]) =
@@ -182,7 +182,7 @@ impl Inbox {
 
     /// The messages: where each is from, its bytes, and the size of the datagrams that they are made of (the
     /// last may be shorter).
-    pub(super) fn messages(&self) -> impl Iterator<Item = (Endpoint, &[u8], usize)> {
+    pub(crate) fn messages(&self) -> impl Iterator<Item = (Endpoint, &[u8], usize)> {
         let messages = self.received.iter().zip(&self.buffers);
         messages.map(|(message, buffer)| (message.from, &buffer[..message.length], message.segment))
     }

@@ -8,14 +8,14 @@ use super::vnet::{Gso, Header};
 const MAX_HEADERS: usize = 512;
 
 /// Free bytes that have to follow a packet in its buffer.
-pub(super) const SPARE: usize = 16;
+pub(crate) const SPARE: usize = 16;
 
 const FIN: u8 = 0x01;
 const CWR: u8 = 0x80;
 
 /// The packet is not what its header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// Calls `each` with every segment of the packet in the first `length` bytes of `buffer`, in order, complete
 /// with lengths and checksums and padded with zeros to a multiple of 16 bytes, but not beyond `mtu`, as the
@@ -23,7 +23,7 @@ pub(super) struct Malformed;
 ///
 /// Segments are made where they lie: the headers of the next one overwrite the end of the one before, which
 /// `each` is done with. `buffer` holds [`SPARE`] bytes after the packet.
-pub(super) fn split(
+pub(crate) fn split(
     header: &Header,
     buffer: &mut [u8],
     length: usize,

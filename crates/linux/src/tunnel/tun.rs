@@ -25,7 +25,7 @@ const TCP_OFFLOADS: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::T
 const UDP_OFFLOADS: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
 
 /// An attached queue of a TUN device.
-pub(super) struct Tun {
+pub(crate) struct Tun {
     file: File,
     udp_offload: bool,
     mtu: AtomicUsize,
@@ -36,7 +36,7 @@ pub(super) struct Tun {
 
 impl Tun {
     /// Makes the device, or attaches to the one that is there.
-    pub(super) fn open(ifname: &IfName) -> io::Result<Self> {
+    pub(crate) fn open(ifname: &IfName) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -63,12 +63,12 @@ impl Tun {
     }
 
     /// Whether the kernel takes several datagrams in one packet.
-    pub(super) fn udp_offload(&self) -> bool {
+    pub(crate) fn udp_offload(&self) -> bool {
         self.udp_offload
     }
 
     /// The next packet, if there is one: its header, and its length in `buffer`.
-    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<Option<(Header, usize)>> {
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<Option<(Header, usize)>> {
         let mut header = [0; vnet::LEN];
         let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)];
         let length = match readv(&self.file, &mut parts) {
@@ -84,13 +84,13 @@ impl Tun {
     }
 
     /// Hands a packet, given in parts of which the first is its [`Header`], to the kernel.
-    pub(super) fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+    pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
         writev(&self.file, parts)?;
         Ok(())
     }
 
     /// Waits until there is a packet; false once the device is gone.
-    pub(super) fn wait(&self) -> io::Result<bool> {
+    pub(crate) fn wait(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(nix::Error::EINTR) => {}
@@ -102,12 +102,12 @@ impl Tun {
     }
 
     /// The MTU of the device in bytes, as it was last asked for.
-    pub(super) fn mtu(&self) -> usize {
+    pub(crate) fn mtu(&self) -> usize {
         self.mtu.load(Ordering::Relaxed)
     }
 
     /// Asks the kernel for the MTU.
-    pub(super) fn refresh_mtu(&self) -> io::Result<()> {
+    pub(crate) fn refresh_mtu(&self) -> io::Result<()> {
         let mut request = interface_request(&self.ifname);
         #[expect(unsafe_code, reason = "an ioctl that nix does not wrap")]
         // SAFETY: the request is valid for the call and holds a terminated name; the kernel then writes

@@ -2,7 +2,7 @@
 //! (virtio specification 1.2, section 5.1.6).
 
 /// Bytes of the header.
-pub(super) const LEN: usize = 10;
+pub(crate) const LEN: usize = 10;
 
 const NEEDS_CSUM: u8 = 1;
 const GSO_NONE: u8 = 0;
@@ -14,7 +14,7 @@ const GSO_ECN: u8 = 0x80;
 
 /// How a large packet is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gso {
+pub(crate) enum Gso {
     /// It is not.
     None,
     /// TCP over IPv4 or IPv6.
@@ -25,20 +25,20 @@ pub(super) enum Gso {
 
 /// The header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) gso: Gso,
+pub(crate) struct Header {
+    pub(crate) gso: Gso,
     /// Payload bytes of every segment but the last.
-    pub(super) gso_size: u16,
+    pub(crate) gso_size: u16,
     /// Bytes before the payload; a hint for the kernel.
-    pub(super) header_len: u16,
+    pub(crate) header_len: u16,
     /// Where the transport header starts and where in it the checksum stands, if the checksum so far only
     /// covers the pseudo header.
-    pub(super) partial_checksum: Option<(u16, u16)>,
+    pub(crate) partial_checksum: Option<(u16, u16)>,
 }
 
 impl Header {
     /// Of a complete packet.
-    pub(super) const PLAIN: Self = Self {
+    pub(crate) const PLAIN: Self = Self {
         gso: Gso::None,
         gso_size: 0,
         header_len: 0,
@@ -46,7 +46,7 @@ impl Header {
     };
 
     /// Reads a header; absent for a type that was not asked for.
-    pub(super) fn parse(bytes: &[u8; LEN]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8; LEN]) -> Option<Self> {
         let word = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
         let gso = match bytes[1] & !GSO_ECN {
             GSO_NONE => Gso::None,
@@ -64,7 +64,7 @@ impl Header {
     }
 
     /// Writes a header before a packet of IP `version`.
-    pub(super) fn emit(&self, version: u8) -> [u8; LEN] {
+    pub(crate) fn emit(&self, version: u8) -> [u8; LEN] {
         let kind = match (self.gso, version) {
             (Gso::None, _) => GSO_NONE,
             (Gso::Tcp, 4) => GSO_TCPV4,

@@ -11,13 +11,13 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// A running process.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     fd: OwnedFd,
 }
 
 impl Process {
     /// Takes hold of a process.
-    pub(super) fn open(pid: i32) -> io::Result<Self> {
+    pub(crate) fn open(pid: i32) -> io::Result<Self> {
         #[expect(unsafe_code, reason = "neither std nor nix wraps pidfd_open(2)")]
         // SAFETY: pidfd_open takes two integers; a result that is not negative is a new descriptor that
         // nobody else owns.
@@ -32,15 +32,20 @@ impl Process {
     }
 
     /// The descriptor: readable once the process has ended.
-    pub(super) fn into_fd(self) -> OwnedFd {
+    pub(crate) fn into_fd(self) -> OwnedFd {
         self.fd
     }
 
     /// Waits for the process to end by itself, then makes it.
-    pub(super) fn end(&self) -> io::Result<()> {
+    pub(crate) fn end(&self) -> io::Result<()> {
         if self.ended_within(GRACE)? {
             return Ok(());
         }
+        self.terminate()
+    }
+
+    /// Ends the process at once.
+    pub(crate) fn terminate(&self) -> io::Result<()> {
         self.kill()?;
         if self.ended_within(GRACE)? {
             Ok(())

@@ -13,19 +13,19 @@ use nix::sys::socket::{
 use super::pid::Process;
 
 /// How long a process may take to answer before it counts as not there, for now.
-pub(super) const SHORT: Duration = Duration::from_secs(1);
+pub(crate) const SHORT: Duration = Duration::from_secs(1);
 
 /// How long it may take before it counts as hung, or a change as failed: a loaded host is slow.
-pub(super) const LONG: Duration = Duration::from_secs(5);
+pub(crate) const LONG: Duration = Duration::from_secs(5);
 
 /// A connection to a device's process.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: UnixStream,
 }
 
 impl Connection {
     /// Connects without waiting: a process that does not accept connections any more makes this fail.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let fd = socket(
             AddressFamily::Unix,
             SockType::Stream,
@@ -39,13 +39,13 @@ impl Connection {
     }
 
     /// The process at the other end.
-    pub(super) fn process(&self) -> io::Result<Process> {
+    pub(crate) fn process(&self) -> io::Result<Process> {
         let credentials = getsockopt(&self.stream, sockopt::PeerCredentials)?;
         Process::open(credentials.pid())
     }
 
     /// Sends one request and returns the whole answer, its `errno` line included.
-    pub(super) fn request(&mut self, request: &str, limit: Duration) -> io::Result<String> {
+    pub(crate) fn request(&mut self, request: &str, limit: Duration) -> io::Result<String> {
         self.exchange(request, limit)
             .map_err(|error| match error.kind() {
                 // How the kernel says that a socket's time is up.

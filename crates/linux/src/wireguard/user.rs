@@ -74,19 +74,21 @@ pub(super) fn start(program: &Path, dir: &Path, ifname: &IfName) -> Result<(), W
             .end()
             .map_err(|source| process_error("end the process of", ifname, source))?;
     }
-    launch(program, dir, ifname).map_err(|reason| WireGuardError::Start {
+    let mut command = Command::new(program);
+    command
+        .args(["tunnel", "wireguard", "--interface", ifname.as_str()])
+        .arg("--uapi-dir")
+        .arg(dir);
+    launch(&mut command).map_err(|reason| WireGuardError::Start {
         program: program.to_owned(),
         ifname: ifname.clone(),
         reason,
     })
 }
 
-/// Runs the program, which detaches itself, and waits for its word.
-fn launch(program: &Path, dir: &Path, ifname: &IfName) -> Result<(), String> {
-    let mut child = Command::new(program)
-        .args(["tunnel", "wireguard", "--interface", ifname.as_str()])
-        .arg("--uapi-dir")
-        .arg(dir)
+/// Runs a program that detaches itself and waits for its word.
+pub(crate) fn launch(command: &mut Command) -> Result<(), String> {
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

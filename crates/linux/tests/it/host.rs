@@ -408,8 +408,22 @@ fn proxy_neighbours_round_trip() {
 
 fn clamps() -> BTreeMap<IfName, MssClamp> {
     BTreeMap::from([
-        (name("wg0"), MssClamp { v4: 1380, v6: 1360 }),
-        (name("a.b-c"), MssClamp { v4: 536, v6: 1220 }),
+        (
+            name("wg0"),
+            MssClamp {
+                v4: 1380,
+                v6: 1360,
+                force_fragment: true,
+            },
+        ),
+        (
+            name("a.b-c"),
+            MssClamp {
+                v4: 536,
+                v6: 1220,
+                force_fragment: false,
+            },
+        ),
     ])
 }
 

@@ -6,5 +6,6 @@ mod firewall;
 mod foreign;
 mod host;
 mod namespace;
+mod plain;
 mod watch;
 mod wireguard;

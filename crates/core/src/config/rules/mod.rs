@@ -11,6 +11,7 @@ mod mtu;
 mod nodes;
 mod overlaps;
 mod overlay_routes;
+mod plain_tunnels;
 mod routes;
 mod unused;
 
@@ -31,6 +32,7 @@ type Rule = fn(&mut Draft, &Context<'_>, &mut Sink<'_>);
 
 /// In order: derivation first, for what looks at its result.
 const RULES: &[Rule] = &[
+    plain_tunnels::derive,
     overlay_routes::derive,
     allowed_ips::derive,
     overlaps::check_allowed_ips,

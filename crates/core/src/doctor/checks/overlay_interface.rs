@@ -5,6 +5,7 @@ use api::IfName;
 use super::hybrid;
 use crate::doctor::findings::{Entry, Findings, Thing};
 use crate::doctor::scene::{RESTART, Scene};
+use crate::observed::Driver;
 
 pub(super) const CHECK: Entry = hybrid("overlay-interface", check);
 
@@ -22,7 +23,7 @@ fn check(scene: &Scene<'_>, findings: &mut Findings) {
 }
 
 fn fault(scene: &Scene<'_>, tunnel: &IfName) -> Option<(String, String)> {
-    let ours = scene.effective.wireguard.contains_key(tunnel);
+    let ours = scene.effective.makes(tunnel);
     let Some(link) = scene.host.link(tunnel) else {
         let reason = scene.desired.stalled.get(tunnel).cloned();
         let remedy = if ours {
@@ -43,18 +44,23 @@ fn fault(scene: &Scene<'_>, tunnel: &IfName) -> Option<(String, String)> {
         let detail = format!("interface {tunnel} is down");
         return Some((detail, format!("ip link set {tunnel} up")));
     }
-    if ours && !scene.host.observed.wireguard.contains_key(tunnel) {
+    if ours && driver(scene, tunnel).is_none() {
         let detail = format!("nobody runs {tunnel}: its tunnel process is gone");
         return Some((detail, RESTART.to_owned()));
     }
     None
 }
 
+/// Who runs a tunnel.
+fn driver(scene: &Scene<'_>, tunnel: &IfName) -> Option<Driver> {
+    let observed = scene.host.observed;
+    let wireguard = observed.wireguard.get(tunnel).map(|device| device.driver);
+    let plain = observed.plain_tunnels.get(tunnel);
+    wireguard.or(plain.map(|device| device.driver))
+}
+
 fn describe(scene: &Scene<'_>, tunnel: &IfName) -> String {
     let mtu = scene.host.link(tunnel).map_or(0, |link| link.mtu);
-    let device = scene.host.observed.wireguard.get(tunnel);
-    let driver = device.map_or(String::new(), |device| {
-        format!(", driver {}", device.driver)
-    });
+    let driver = driver(scene, tunnel).map_or(String::new(), |driver| format!(", driver {driver}"));
     format!("{tunnel} is up, mtu {mtu}{driver}")
 }

@@ -152,7 +152,7 @@ impl Capture {
     ) -> Option<IfName> {
         let interface = draft.device(self.interface.as_ref()?)?;
         let leaves_here = interface == way.device;
-        let found = if draft.is_wireguard(&interface) || leaves_here && way.is_tunnel(draft) {
+        let found = if draft.is_tunnel(&interface) || leaves_here && way.is_tunnel(draft) {
             let message = format!(
                 "{interface} is a tunnel: no machine of this site asks for the address there"
             );

@@ -51,7 +51,7 @@ struct Delivery {
     #[serde(default)]
     mode: DeliveryMode,
     /// Another tunnel device than the one of the OverlayPeer.
-    #[schemars(extend("x-reference" = ["WireGuardInterface", "Interface", KERNEL_INTERFACE]))]
+    #[schemars(extend("x-reference" = ["WireGuardInterface", "TunnelInterface", "Interface", KERNEL_INTERFACE]))]
     tunnel_interface: Option<Text<Reference>>,
 }
 
@@ -136,7 +136,7 @@ impl Way {
     fn is_tunnel(&self, draft: &Draft) -> bool {
         let path = self.path.as_ref();
         path.is_some_and(|path| path.is_tunnel && path.device == self.device)
-            || draft.is_wireguard(&self.device)
+            || draft.is_tunnel(&self.device)
     }
 }
 

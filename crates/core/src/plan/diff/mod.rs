@@ -3,6 +3,7 @@
 
 mod addresses;
 mod links;
+mod plain;
 mod routes;
 mod settings;
 mod tunnels;
@@ -16,6 +17,7 @@ use crate::MSS_TABLE;
 use crate::host::{Host, is_our_table};
 
 pub(crate) use links::link_restore;
+pub(crate) use plain::wanted_ports;
 pub(crate) use settings::setting_restore;
 pub(crate) use tunnels::DEAD_AFTER;
 
@@ -23,6 +25,7 @@ pub(crate) use tunnels::DEAD_AFTER;
 pub(crate) fn diff(desired: &Desired<'_>, host: &Host<'_>) -> Vec<Step> {
     let mut steps = Steps::default();
     tunnels::diff_tunnels(desired, host, &mut steps);
+    plain::diff_plain(desired, host, &mut steps);
     links::diff_links(desired, host, &mut steps);
     addresses::diff_addresses(desired, host, &mut steps);
     routes::diff_routes(desired, host, &mut steps);

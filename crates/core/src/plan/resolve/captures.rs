@@ -123,8 +123,7 @@ struct CaptureInterfaces<'a, 'b> {
 impl<'a, 'b> CaptureInterfaces<'a, 'b> {
     fn new(effective: &'a Effective, host: &Host<'a>, after: &'b After<'a>) -> Self {
         let candidates = after.names().filter(|ifname| {
-            let tunnel = effective.wireguard.contains_key(*ifname)
-                || effective.delivery.contains_key(*ifname);
+            let tunnel = effective.makes(ifname) || effective.delivery.contains_key(*ifname);
             let link = host.link(ifname);
             !tunnel && link.is_some_and(|link| link.kind != "loopback" && !is_point_to_point(link))
         });

@@ -83,7 +83,7 @@ impl<'a> After<'a> {
             captured: effective.captures.keys().map(|a| a.addr()).collect(),
         };
         for (ifname, link) in &host.observed.links {
-            if host.is_our_link(ifname, link) && !effective.wireguard.contains_key(ifname) {
+            if host.is_our_link(ifname, link) && !effective.makes(ifname) {
                 let reason = format!("interface {ifname} is about to be removed");
                 after.unavailable.insert(ifname, reason);
                 continue;
@@ -96,6 +96,10 @@ impl<'a> After<'a> {
             after.links.insert(ifname, entry);
         }
         for (ifname, tunnel) in &desired.tunnels {
+            let (up, mtu) = (true, tunnel.mtu);
+            after.links.insert(ifname, LinkAfter { up, mtu });
+        }
+        for (ifname, tunnel) in &desired.plain {
             let (up, mtu) = (true, tunnel.mtu);
             after.links.insert(ifname, LinkAfter { up, mtu });
         }

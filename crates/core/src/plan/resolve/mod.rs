@@ -3,6 +3,7 @@
 
 mod captures;
 mod links;
+mod plain;
 mod routes;
 mod settings;
 mod tunnels;
@@ -21,6 +22,7 @@ use crate::host::Host;
 pub(crate) fn resolve<'a>(effective: &'a Effective, host: &Host<'a>) -> Desired<'a> {
     let mut desired = Desired::default();
     tunnels::resolve_tunnels(effective, host, &mut desired);
+    plain::resolve_plain_tunnels(effective, host, &mut desired);
     links::resolve_links(effective, host, &mut desired);
     let mut after = After::new(effective, host, &desired);
     links::resolve_addresses(effective, &mut after, &mut desired);

@@ -45,8 +45,10 @@ pub(super) fn resolve_delivery<'a>(
             owners.iter().for_each(|owner| desired.wait(owner, reason));
             continue;
         }
-        let path_mtu = desired.tunnels.get(tunnel).map_or(link.mtu, |t| t.path_mtu);
-        let clamp = clamp_for(path_mtu);
+        let wireguard = desired.tunnels.get(tunnel).map(|t| t.path_mtu);
+        let plain = desired.plain.get(tunnel).map(|t| t.path_mtu);
+        let mut clamp = clamp_for(wireguard.or(plain).unwrap_or(link.mtu));
+        clamp.force_fragment = effective.force_fragment.contains(tunnel);
         desired.clamps.insert(tunnel, ClampWish { owner, clamp });
     }
 }
@@ -57,6 +59,7 @@ pub(crate) fn clamp_for(path_mtu: u32) -> MssClamp {
     MssClamp {
         v4: less(TCP_HEADERS_V4),
         v6: less(TCP_HEADERS_V6),
+        force_fragment: false,
     }
 }
 

@@ -21,7 +21,7 @@ const OVERHEAD_V6: u32 = 80;
 /// The MTU of a tunnel whose underlay is not known: Ethernet less the larger overhead.
 const DEFAULT_MTU: u32 = 1500 - OVERHEAD_V6;
 /// Every IPv4 host reassembles this much (RFC 791); nothing less is believed.
-const LEAST_MTU_V4: u32 = 576;
+pub(super) const LEAST_MTU_V4: u32 = 576;
 /// An interface with a smaller MTU has no IPv6 (RFC 8200).
 const LEAST_MTU_V6: u32 = 1280;
 

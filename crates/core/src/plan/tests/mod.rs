@@ -1,6 +1,7 @@
 //! Plans against the host in memory.
 
 mod cases;
+mod plain;
 mod properties;
 pub(crate) mod random;
 mod tunnels;

@@ -11,7 +11,7 @@ mod kernel;
 mod load;
 mod process;
 mod protocol;
-mod site;
+pub mod site;
 
 use linux::wireguard::kernel_driver_available;
 use routerd_core::observed::Driver;

@@ -45,9 +45,10 @@ pub struct Site {
 impl Drop for Site {
     fn drop(&mut self) {
         // A test that failed halfway leaves its device to the namespace; its process ends with the link.
-        let ifname = self.ifname.clone();
-        let drivers = self.drivers.clone();
-        let _ = self.inside(move || drivers.delete(&ifname).map_err(drop));
+        for ifname in [self.ifname.clone(), "t0".parse().expect("name")] {
+            let drivers = self.drivers.clone();
+            let _ = self.inside(move || drivers.delete(&ifname).map_err(drop));
+        }
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
@@ -148,11 +149,13 @@ impl Site {
 
     /// The process behind the device.
     pub fn pid(&self) -> i32 {
-        use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-        let stream = std::os::unix::net::UnixStream::connect(self.socket()).expect("connect");
-        getsockopt(&stream, PeerCredentials)
-            .expect("credentials")
-            .pid()
+        peer_pid(&self.socket())
+    }
+
+    /// The process of a plain tunnel.
+    pub fn plain_pid(&self, ifname: &str) -> i32 {
+        let socket = format!("tunnels/{ifname}.sock");
+        peer_pid(&self.sockets.path().join(socket))
     }
 
     /// Whether one ping is answered within a second.
@@ -166,6 +169,14 @@ impl Site {
             self.pings(address).then_some(())
         });
     }
+}
+
+fn peer_pid(socket: &std::path::Path) -> i32 {
+    use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+    let stream = std::os::unix::net::UnixStream::connect(socket).expect("connect");
+    getsockopt(&stream, PeerCredentials)
+        .expect("credentials")
+        .pid()
 }
 
 /// The stand-alone device program, which `cargo test` builds beside the tests.

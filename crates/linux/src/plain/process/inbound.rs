@@ -1,0 +1,57 @@
+//! From the other end to the TUN device.
+
+use std::io;
+
+use super::Carrier;
+use crate::tunnel::join::Joiner;
+use crate::tunnel::mmsg::Inbox;
+
+/// The largest message: several datagrams, or one packet put together from fragments.
+const MAX_MESSAGE: usize = 65_536;
+
+/// Carries packets until the device is gone.
+pub(super) fn run(carrier: &Carrier) -> io::Result<()> {
+    let mut inbox = Inbox::new(MAX_MESSAGE);
+    let mut joiner = Joiner::new(carrier.tun.udp_offload());
+    let remote = carrier.outer.remote().ip();
+    loop {
+        if receive(carrier, &mut inbox) == 0 {
+            carrier.outer.wait()?;
+            continue;
+        }
+        for (from, message, segment) in inbox.messages() {
+            // Until the socket is connected it takes what is anybody's.
+            if from.remote.ip() != remote {
+                continue;
+            }
+            for datagram in message.chunks(segment.max(1)) {
+                let payload = payload(carrier, datagram);
+                let Some(packet) = payload.and_then(|p| carrier.header.open(p)) else {
+                    continue;
+                };
+                if joiner.is_full(packet.len()) {
+                    joiner.flush(&carrier.tun)?;
+                }
+                joiner.space()[..packet.len()].copy_from_slice(packet);
+                joiner.commit(packet.len());
+            }
+        }
+        joiner.flush(&carrier.tun)?;
+    }
+}
+
+/// How many messages there were. An error is an ICMP error about something sent: reading clears it.
+fn receive(carrier: &Carrier, inbox: &mut Inbox) -> usize {
+    use std::os::fd::AsFd;
+
+    inbox.receive(carrier.outer.as_fd()).unwrap_or(0)
+}
+
+/// What a raw socket hands over starts with the outer IP header.
+fn payload<'p>(carrier: &Carrier, datagram: &'p [u8]) -> Option<&'p [u8]> {
+    if !carrier.outer.is_raw() {
+        return Some(datagram);
+    }
+    let header = usize::from(datagram.first()? & 0x0f) * 4;
+    datagram.get(header..)
+}
