@@ -20,7 +20,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     for found in &loaded.diagnostics {
         assert_ne!(found.id, "bad-spec", "{found}");
         let place = found.place.as_ref().expect("a place");
-        let line = lines.get(place.line.wrapping_sub(1)).expect("a line of the file");
+        let line = lines
+            .get(place.line.wrapping_sub(1))
+            .expect("a line of the file");
         let columns = 1..=line.chars().count() + 1;
         assert!(columns.contains(&place.column), "{found}");
     }

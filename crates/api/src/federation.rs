@@ -21,6 +21,12 @@ pub enum Request {
     Summary,
     /// Runs of subscriptions, newest first.
     Runs(Selection),
+    /// The public keys of this node.
+    Key,
+    /// Make the key that this node will have next, if there is none.
+    PrepareKey,
+    /// Sign with the next key from now on.
+    ActivateKey,
 }
 
 /// An event to be.
@@ -75,6 +81,8 @@ pub enum Answer {
     Summary(Vec<Outbox>),
     /// Runs.
     Runs(Vec<Run>),
+    /// Keys.
+    Keys(Keys),
     /// It could not be done.
     Failed(String),
 }
@@ -152,6 +160,18 @@ pub struct Outbox {
     /// Why the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// The public keys of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Keys {
+    /// What it signs with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<String>,
+    /// What it will sign with once that is activated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A run of a plugin for events.

@@ -1,6 +1,7 @@
 //! `make bench [NAME=…]`: ours and a peer alternate in one run, medians of at least three, ratios above 1 are
 //! better. Absolute figures of a shared machine mean nothing.
 
+mod events;
 mod plan;
 mod routes;
 mod sandbox;
@@ -69,6 +70,7 @@ type Bench = fn() -> Result<Vec<Row>>;
 
 /// Every bench by name.
 const BENCHES: &[(&str, Bench)] = &[
+    ("events", events::run),
     ("plan", plan::run),
     ("routes", routes::run),
     ("tunnel", tunnel::run),

@@ -21,6 +21,12 @@ pub(crate) enum FederationVerb {
         #[command(subcommand)]
         verb: DeliveriesVerb,
     },
+    /// The key that this node signs events with
+    Key {
+        /// What to do.
+        #[command(subcommand)]
+        verb: KeyVerb,
+    },
     /// Plugins that run for events
     Subscription {
         /// What to do.
@@ -43,6 +49,16 @@ pub(crate) enum EventVerb {
 pub(crate) enum DeliveriesVerb {
     /// Show each peer's outbox
     Summary(Source),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Show the public keys
+    Show(Source),
+    /// Make the key that this node will have next, and show it
+    Prepare(Source),
+    /// Sign with the next key from now on; its peers have to know it
+    Activate(Source),
 }
 
 #[derive(Debug, Subcommand)]

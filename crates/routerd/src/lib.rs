@@ -28,6 +28,8 @@ use clap::Parser;
 use routerd_core::encapsulation::Encapsulation;
 
 use crate::cli::{Cli, Command, TunnelKind};
+#[cfg(feature = "measure")]
+pub use crate::federation::measure;
 
 /// Runs the program that the command line asks for.
 pub fn main() -> ExitCode {

@@ -271,8 +271,10 @@ impl View {
             ));
         };
         let now = (shared.clock)();
+        let (store, key) = (&shared.store, &shared.node_key);
         Ok(federation::answer(
-            &shared.store,
+            store,
+            key,
             &shared.intent(),
             now,
             request,

@@ -64,6 +64,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
             "routerd-api",
             "routerd-bgp",
             "routerd-core",
+            "routerd",
             "routerd-linux",
         ],
     ),

@@ -7,7 +7,7 @@ use api::time::Timestamp;
 
 use super::beside;
 use crate::cli_federation::{
-    DeliveriesVerb, Emit, EventVerb, FederationVerb, Rows, Source, SubscriptionVerb,
+    DeliveriesVerb, Emit, EventVerb, FederationVerb, KeyVerb, Rows, Source, SubscriptionVerb,
 };
 use crate::client::Client;
 use crate::failure::{FAILED, Failure, OK};
@@ -48,6 +48,11 @@ fn request(verb: &FederationVerb) -> (Request, &Source) {
             let DeliveriesVerb::Summary(source) = verb;
             (Request::Summary, source)
         }
+        FederationVerb::Key { verb } => match verb {
+            KeyVerb::Show(source) => (Request::Key, source),
+            KeyVerb::Prepare(source) => (Request::PrepareKey, source),
+            KeyVerb::Activate(source) => (Request::ActivateKey, source),
+        },
         FederationVerb::Subscription { verb } => {
             let SubscriptionVerb::Runs(list) = verb;
             let selection = selection(&list.rows, list.state.as_ref());
@@ -94,6 +99,13 @@ fn show(answer: &Answer, source: &Source, terminal: &mut Terminal<'_>) -> Result
         Answer::Events(list) => print(terminal, output, list, |list, to| events(list, to))?,
         Answer::Deliveries(list) => print(terminal, output, list, |list, to| deliveries(list, to))?,
         Answer::Summary(list) => print(terminal, output, list, |list, to| summary(list, to))?,
+        Answer::Keys(keys) => print(terminal, output, keys, |keys, to| {
+            for (name, key) in [("current", &keys.current), ("next", &keys.next)] {
+                let key = key.as_deref().unwrap_or("none");
+                writeln!(to.out, "{name:<8} {key}")?;
+            }
+            Ok(())
+        })?,
         Answer::Runs(list) => print(terminal, output, list, |list, to| runs(list, to))?,
     }
     Ok(OK)

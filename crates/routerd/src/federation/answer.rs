@@ -8,7 +8,7 @@ use api::time::Timestamp;
 use routerd_core::federation::intent::Federation;
 use routerd_core::federation::receive::Outcome;
 
-use super::key;
+use super::key::{self, NodeKey};
 use crate::engine;
 use crate::store::{EventStore, Store, StoreError};
 
@@ -18,10 +18,14 @@ const ROWS: u32 = 10_000;
 /// Answers one request.
 pub(crate) fn answer(
     store: &EventStore,
+    node_key: &NodeKey,
     intent: &Federation,
     now: Timestamp,
     request: Request,
 ) -> Answer {
+    let keys = |keys: Result<_, key::KeyError>| {
+        keys.map_or_else(|error| Answer::Failed(error.to_string()), Answer::Keys)
+    };
     let answered = match request {
         Request::Emit(new) => return emit(store, intent, now, new),
         Request::Events(mut selection) => {
@@ -37,6 +41,9 @@ pub(crate) fn answer(
             selection.limit = selection.limit.min(ROWS);
             store.list_runs(&selection).map(Answer::Runs)
         }
+        Request::Key => return Answer::Keys(node_key.keys()),
+        Request::PrepareKey => return keys(node_key.prepare()),
+        Request::ActivateKey => return keys(node_key.activate()),
     };
     answered.unwrap_or_else(failed)
 }
@@ -51,7 +58,8 @@ pub(crate) fn answer_offline(
     let generation = Store::open_to_read(state_file)?.last_verified()?;
     let effective = generation.and_then(|generation| engine::compile(&generation.config));
     let intent = effective.unwrap_or_default().federation;
-    Ok(answer(&store, &intent, now, request))
+    let node_key = NodeKey::beside(state_file);
+    Ok(answer(&store, &node_key, &intent, now, request))
 }
 
 fn emit(store: &EventStore, intent: &Federation, now: Timestamp, new: NewEvent) -> Answer {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use api::federation::Keys;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use routerd_core::federation::intent::{Auth, Federation, GroupIntent};
@@ -23,6 +24,9 @@ pub(crate) enum KeyError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is none to activate.
+    #[error("there is no next key: prepare one first, and tell the peers")]
+    NotPrepared,
     /// There, but no key.
     #[error("{}: not a node key (32 bytes in base64)", .0.display())]
     NotAKey(PathBuf),
@@ -47,57 +51,94 @@ impl NodeKey {
 
     /// Reads the key, making it first if there is none.
     pub(crate) fn signer(&self) -> Result<Signer, KeyError> {
-        match self.read() {
-            Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                self.generate()?;
-                self.read()
-            }
-            read => read,
-        }
+        read_or_make(&self.path)
     }
 
     /// The public half, if there is a key.
     pub(crate) fn public(&self) -> Option<NodePublicKey> {
-        self.read().ok()?.public_key()
+        read(&self.path).ok()?.public_key()
     }
 
-    fn read(&self) -> Result<Signer, KeyError> {
-        let text = fs::read_to_string(&self.path).map_err(failed("read node key", &self.path))?;
-        let bytes = STANDARD.decode(text.trim()).ok();
-        let seed: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
-        let seed = seed.ok_or_else(|| KeyError::NotAKey(self.path.clone()))?;
-        Ok(Signer::node_key(&seed))
+    /// The public halves of the key and of the next one.
+    pub(crate) fn keys(&self) -> Keys {
+        let next = read(&self.next()).ok().and_then(|next| next.public_key());
+        Keys {
+            current: self.public().map(|key| key.to_string()),
+            next: next.map(|key| key.to_string()),
+        }
     }
 
-    /// Whole or not at all, and never over another one.
-    fn generate(&self) -> Result<(), KeyError> {
-        let write = || -> io::Result<()> {
-            let folder = self.path.parent().unwrap_or(Path::new("/"));
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
-            let draft = self
-                .path
-                .with_extension(format!("node-key.{}", std::process::id()));
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&draft)?;
-            let seed: [u8; 32] = random()?;
-            writeln!(file, "{}", STANDARD.encode(seed))?;
-            file.sync_all()?;
-            let linked = fs::hard_link(&draft, &self.path);
-            fs::remove_file(&draft)?;
-            match linked {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-                _ => File::open(folder)?.sync_all(),
+    /// Makes the next key if there is none; peers have to know it before it signs.
+    pub(crate) fn prepare(&self) -> Result<Keys, KeyError> {
+        read_or_make(&self.next())?;
+        Ok(self.keys())
+    }
+
+    /// From now on the next key signs; the old one is gone.
+    pub(crate) fn activate(&self) -> Result<Keys, KeyError> {
+        let next = self.next();
+        match read(&next) {
+            Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(KeyError::NotPrepared);
             }
+            read => drop(read?),
+        }
+        let swap = || -> io::Result<()> {
+            fs::rename(&next, &self.path)?;
+            File::open(folder(&self.path))?.sync_all()
         };
-        write().map_err(failed("make node key", &self.path))
+        swap().map_err(failed("activate node key", &next))?;
+        Ok(self.keys())
     }
+
+    fn next(&self) -> PathBuf {
+        self.path.with_extension("node-key-next")
+    }
+}
+
+fn read_or_make(path: &Path) -> Result<Signer, KeyError> {
+    match read(path) {
+        Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            generate(path).map_err(failed("make node key", path))?;
+            read(path)
+        }
+        read => read,
+    }
+}
+
+fn read(path: &Path) -> Result<Signer, KeyError> {
+    let text = fs::read_to_string(path).map_err(failed("read node key", path))?;
+    let bytes = STANDARD.decode(text.trim()).ok();
+    let seed: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
+    let seed = seed.ok_or_else(|| KeyError::NotAKey(path.to_owned()))?;
+    Ok(Signer::node_key(&seed))
+}
+
+/// Whole or not at all, and never over another one.
+fn generate(path: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder(path))?;
+    let draft = path.with_extension(format!("draft-{:016x}", u64::from_ne_bytes(random()?)));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)?;
+    let seed: [u8; 32] = random()?;
+    writeln!(file, "{}", STANDARD.encode(seed))?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&draft, path);
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(folder(path))?.sync_all(),
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
 }
 
 /// What the messages of a group are signed with.
@@ -177,6 +218,24 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         fs::write(&key.path, "short").expect("write");
         assert!(matches!(key.signer(), Err(KeyError::NotAKey(_))));
+    }
+
+    #[test]
+    fn the_next_key_signs_once_it_is_activated() {
+        let folder = tempfile::tempdir().expect("folder");
+        let key = NodeKey::beside(&folder.path().join("routerd.db"));
+        assert!(matches!(key.activate(), Err(KeyError::NotPrepared)));
+        let current = key
+            .signer()
+            .expect("made")
+            .public_key()
+            .expect("key")
+            .to_string();
+        let prepared = key.prepare().expect("prepared");
+        assert_eq!(key.prepare().expect("again"), prepared, "it is made once");
+        assert_eq!(prepared.current, Some(current));
+        let activated = key.activate().expect("activated");
+        assert_eq!((activated.current, activated.next), (prepared.next, None));
     }
 
     #[test]

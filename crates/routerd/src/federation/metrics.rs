@@ -46,7 +46,7 @@ pub(super) const STORE_SECONDS: Metric = histogram(
 );
 pub(super) const DELIVERY_SECONDS: Metric = histogram(
     "routerd_federation_delivery_seconds",
-    "Time from the event's coming into the store to the peer's answer, of the oldest event of a batch.",
+    "Time from the observation of the oldest event of a batch to the peer's answer.",
 );
 
 const fn gauge(name: &'static str, help: &'static str) -> Metric {

@@ -10,6 +10,8 @@ mod exchange;
 mod facts;
 mod key;
 mod listener;
+#[cfg(feature = "measure")]
+pub mod measure;
 mod metrics;
 mod nats;
 mod state;

@@ -7,6 +7,7 @@ mod actions;
 mod crash;
 mod daemon;
 mod dynamic;
+mod federation;
 mod namespace;
 mod reference;
 mod sessions;
