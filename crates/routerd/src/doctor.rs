@@ -28,7 +28,7 @@ pub(crate) fn doctor(options: &Doctor) -> Result<ExitCode> {
         view.publish(stored(&Store::open_to_read(path)?)?);
     }
     let daemon = UnixStream::connect(&options.socket).is_ok();
-    let report = view.doctor(options.area.as_deref(), daemon, &|_| BTreeMap::new())?;
+    let report = view.doctor(options.area.as_deref(), daemon, None, &|_| BTreeMap::new())?;
     match options.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
         Output::Table => print!("{report}"),

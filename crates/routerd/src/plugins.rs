@@ -160,16 +160,25 @@ impl Plugins {
     pub(crate) fn list(&self, effective: &Effective) -> Result<Vec<PluginView>, StoreError> {
         let mut last = lock(&self.runs).last()?;
         let view = |(name, plugin): (&String, &PluginIntent)| {
-            let checked = linux::plugin::check(&plugin.executable, user(plugin));
+            let checked = self.check(plugin);
             PluginView {
                 name: name.clone(),
                 executable: plugin.executable.display().to_string(),
                 capabilities: plugin.capabilities.iter().copied().collect(),
-                problem: checked.err().map(|error| error.to_string()),
+                problem: checked.err(),
                 last_run: last.remove(name),
             }
         };
         Ok(effective.plugins.iter().map(view).collect())
+    }
+
+    /// Whether a plugin could be started, with a folder of its own where it is to have one.
+    fn check(&self, plugin: &PluginIntent) -> Result<(), String> {
+        linux::plugin::check(&plugin.executable, user(plugin)).map_err(|e| e.to_string())?;
+        folders(plugin).try_for_each(|folder| {
+            let lent = linux::plugin::lend(folder, &self.state, user(plugin));
+            lent.map_err(|error| error.to_string())
+        })
     }
 
     /// The newest runs of one plugin or of all, newest first.

@@ -314,12 +314,13 @@ impl View {
         Ok(statuses)
     }
 
-    /// Checks of one area, or of all; `daemon` says whether the daemon runs, `look` asks executors what their
-    /// clouds have.
+    /// Checks of one area, or of all; `daemon` says whether the daemon runs, `journal_fault` why it executes no
+    /// action, `look` asks executors what their clouds have.
     pub(crate) fn doctor(
         &self,
         area: Option<&str>,
         daemon: bool,
+        journal_fault: Option<String>,
         look: &dyn Fn(&Arc<Effective>) -> BTreeMap<String, Look>,
     ) -> Result<Report, ReadError> {
         if let Some(area) = area.filter(|area| !AREAS.contains(area)) {
@@ -338,6 +339,7 @@ impl View {
             generation: snapshot.generation,
             last_error: snapshot.last_error.clone(),
             providers,
+            journal_fault,
             federation: self.federation_state(effective)?,
         };
         Ok(routerd_core::doctor::doctor(

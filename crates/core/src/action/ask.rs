@@ -14,7 +14,7 @@ use super::book::Book;
 use super::profile::Profile;
 use super::record::Action;
 use crate::doctor::Looked;
-use crate::plugin::{redact, redact_execution, redact_preflight};
+use crate::plugin::{redact, redact_execution, redact_preflight, secret_fact};
 
 /// Where an executor is asked from.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +127,11 @@ pub fn answer(mode: Mode, ran: Ran<'_>) -> Event {
         }
         Err(reason) => return lost(reason),
     };
+    if let Some(name) = secret_fact(&status.observed) {
+        return lost(format!(
+            "the fact `{name}` of its result holds a credential"
+        ));
+    }
     match status.check(mode) {
         Ok(()) => Event::Finished {
             mode,

@@ -40,6 +40,8 @@ pub struct Runtime {
     pub providers: BTreeMap<String, Answer>,
     /// The state of event federation; absent where there is no store.
     pub federation: Option<FederationState>,
+    /// Why no provider action is executed, if the journal of them is not as it was written.
+    pub journal_fault: Option<String>,
 }
 
 /// What has to be observed for the checks: more than a plan needs, so only for them.

@@ -10,6 +10,7 @@ mod tests;
 use std::time::Duration;
 
 use api::ResourceId;
+use api::action::plan::Facts;
 use api::action::protocol::{ApiVersion, Envelope, ExecuteStatus, PreflightStatus};
 use api::event::Event;
 use api::plugin::{
@@ -18,7 +19,7 @@ use api::plugin::{
 };
 use api::time::Timestamp;
 
-pub use redact::redact;
+pub use redact::{holds_credential, redact};
 
 use crate::Effective;
 use crate::effective::{Declared, PluginIntent, ResourceKey};
@@ -161,13 +162,18 @@ pub fn ttl(status: &PluginStatus) -> Result<Duration, Refused> {
         .map_err(|_| Refused::Ttl(status.ttl.clone()))
 }
 
-/// What an executor said, without the secrets that it should not have said.
+/// The name of a fact that holds a credential. Facts are what a rollback restores: they are taken as they are, or
+/// not at all.
+pub fn secret_fact(facts: &Facts) -> Option<&str> {
+    let mut facts = facts.0.iter();
+    let found = facts.find(|(name, value)| holds_credential(name) || holds_credential(value));
+    found.map(|(name, _)| name.as_str())
+}
+
+/// What an executor said, without the secrets that it should not have said; its facts are left alone.
 #[must_use]
 pub fn redact_execution(mut status: ExecuteStatus) -> ExecuteStatus {
     status.message = redact(&status.message);
-    for value in status.observed.0.values_mut() {
-        *value = redact(value);
-    }
     if let Some(error) = &mut status.error {
         error.detail = redact(&error.detail);
         let optional = [&mut error.hint, &mut error.permission, &mut error.scope];

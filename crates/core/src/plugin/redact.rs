@@ -28,9 +28,21 @@ const KEY: usize = 44;
 /// The text without credentials: `Bearer …`, values of `token=…`, `"password": "…"` and the like, JSON web
 /// tokens, access keys, private keys in PEM, passwords in addresses, and long random words.
 pub fn redact(text: &str) -> String {
+    rewrite(text, true)
+}
+
+/// Whether a text has something that is surely a credential. Long random words are not: names may look like that.
+pub fn holds_credential(text: &str) -> bool {
+    rewrite(text, false) != text
+}
+
+fn rewrite(text: &str, random: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    let mut reader = Reader::default();
+    let mut reader = Reader {
+        expects: Expects::Nothing,
+        random,
+    };
     while let Some((word, tail)) = next_word(rest) {
         if let Some(end) = word_is_pem(rest) {
             out.push_str(REMOVED);
@@ -76,9 +88,15 @@ fn word_is_pem(text: &str) -> Option<usize> {
     )
 }
 
+struct Reader {
+    expects: Expects,
+    /// Whether long random words count.
+    random: bool,
+}
+
 /// What the words so far say about the next one.
 #[derive(Default)]
-enum Reader {
+enum Expects {
     #[default]
     Nothing,
     /// A name of a secret: its value follows if `=` or `:` does.
@@ -89,29 +107,29 @@ enum Reader {
 
 impl Reader {
     fn word(&mut self, word: &str, out: &mut String) {
-        let state = std::mem::take(self);
+        let state = std::mem::take(&mut self.expects);
         if word.is_empty() {
-            *self = state;
+            self.expects = state;
             return;
         }
         match state {
-            Self::Due if is_scheme(word) => {
-                *self = Self::Due;
+            Expects::Due if is_scheme(word) => {
+                self.expects = Expects::Due;
                 out.push_str(word);
             }
-            Self::Due => out.push_str(REMOVED),
-            Self::Named if matches!(word, ":" | "=") => {
-                *self = Self::Due;
+            Expects::Due => out.push_str(REMOVED),
+            Expects::Named if matches!(word, ":" | "=") => {
+                self.expects = Expects::Due;
                 out.push_str(word);
             }
-            Self::Named | Self::Nothing => self.plain(word, out),
+            Expects::Named | Expects::Nothing => self.plain(word, out),
         }
     }
 
     /// A word that nothing before it makes a secret.
     fn plain(&mut self, word: &str, out: &mut String) {
         if is_scheme(word) {
-            *self = Self::Due;
+            self.expects = Expects::Due;
             out.push_str(word);
             return;
         }
@@ -120,23 +138,23 @@ impl Reader {
                 let (name, value) = word.split_at(at + 1);
                 out.push_str(name);
                 if value.is_empty() {
-                    *self = Self::Due;
+                    self.expects = Expects::Due;
                 } else {
                     out.push_str(REMOVED);
                 }
             }
             _ if is_secret_name(word) => {
-                *self = Self::Named;
+                self.expects = Expects::Named;
                 out.push_str(word);
             }
-            _ => out.push_str(&without_credentials(word)),
+            _ => out.push_str(&without_credentials(word, self.random)),
         }
     }
 
     /// A new line ends what was expected: the value of a name stands beside it.
     fn between(&mut self, separators: &str) {
-        if separators.contains('\n') && matches!(self, Self::Named) {
-            *self = Self::Nothing;
+        if separators.contains('\n') && matches!(self.expects, Expects::Named) {
+            self.expects = Expects::Nothing;
         }
     }
 }
@@ -157,7 +175,7 @@ fn is_secret_name(name: &str) -> bool {
 }
 
 /// A word without the credentials that show by their form.
-fn without_credentials(word: &str) -> String {
+fn without_credentials(word: &str, random: bool) -> String {
     // header.payload.signature, the first two of them JSON objects (RFC 7519)
     if let Some(at) = word.find("eyJ")
         && word.get(at..).is_some_and(|token| token.contains('.'))
@@ -168,7 +186,7 @@ fn without_credentials(word: &str) -> String {
         return format!("{before}{REMOVED}{host}");
     }
     let (bare, end) = word.split_at(word.trim_end_matches(['.', ':']).len());
-    if is_access_key(bare) || is_random(bare) {
+    if is_access_key(bare) || random && is_random(bare) {
         return format!("{REMOVED}{end}");
     }
     word.to_owned()

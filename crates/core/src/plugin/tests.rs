@@ -202,3 +202,20 @@ fn what_is_no_credential_stays() {
         assert_eq!(redact(text), text);
     }
 }
+
+#[test]
+fn facts_are_taken_whole_or_not_at_all() {
+    let facts = |value: &str| {
+        let mut facts = Facts::default();
+        facts.set("ipConfig", value);
+        facts
+    };
+    // What a rollback has to restore, however random it looks.
+    let name = facts("{\"name\":\"wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY123\"}");
+    assert_eq!(secret_fact(&name), None);
+    assert_eq!(secret_fact(&facts("Bearer abc")), Some("ipConfig"));
+    assert_eq!(
+        secret_fact(&facts("eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.x")),
+        Some("ipConfig")
+    );
+}

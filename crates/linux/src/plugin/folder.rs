@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Component, Path};
 
 use super::{PluginError, user};
@@ -11,14 +11,24 @@ use super::{PluginError, user};
 /// is. A path that is not below `state` is left alone.
 ///
 /// # Errors
-/// When it cannot be made or given to the user.
+/// When it cannot be made or given to the user, or is there and somebody else's: the plugin could not use it.
 pub fn lend(folder: &Path, state: &Path, user: &str) -> Result<(), PluginError> {
     let plain = |c: Component<'_>| !matches!(c, Component::ParentDir | Component::CurDir);
     let below = folder.starts_with(state) && folder != state && folder.components().all(plain);
-    if !below || fs::symlink_metadata(folder).is_ok() {
+    if !below {
         return Ok(());
     }
     let account = user::find(user)?;
+    if let Ok(metadata) = fs::symlink_metadata(folder) {
+        return match metadata.uid() == account.uid.as_raw() {
+            true => Ok(()),
+            false => Err(PluginError::Folder {
+                path: folder.to_owned(),
+                owner: metadata.uid(),
+                user: user.to_owned(),
+            }),
+        };
+    }
     make(folder)
         .and_then(|()| {
             let (uid, gid) = (account.uid.as_raw(), account.gid.as_raw());

@@ -78,6 +78,16 @@ pub enum PluginError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A folder that its environment names is not its own.
+    #[error("{} belongs to user {owner}, not to {user}: the plugin cannot write to it", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Whose it should be.
+        user: String,
+    },
     /// There is no such user.
     #[error("there is no user {0}")]
     User(String),

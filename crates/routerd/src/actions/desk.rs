@@ -117,6 +117,13 @@ impl Desk {
         self.fresh.is_some()
     }
 
+    /// What is in force counts as new once more.
+    pub(super) fn follow_again(&mut self) {
+        if let (Some(settings), None) = (&self.settings, &self.fresh) {
+            self.fresh = Some((settings.generation, Arc::clone(&settings.effective)));
+        }
+    }
+
     /// Takes up what came into force: gives up what is not asked for any more, takes in what is.
     pub(super) fn follow(&mut self) -> Result<(), Trouble> {
         let Some((generation, effective)) = self.fresh.take() else {

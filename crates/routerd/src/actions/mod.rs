@@ -262,6 +262,12 @@ impl Actions {
         self.desk().proposals(effective)
     }
 
+    /// Why nothing is executed, if the journal is not as it was written.
+    pub(crate) fn distrust(&self) -> Option<String> {
+        let tampered = self.desk().tampered().cloned();
+        tampered.map(|tampered| Trouble::Tampered(tampered).to_string())
+    }
+
     /// The plugins of this daemon.
     pub(crate) fn plugins(&self) -> &Plugins {
         &self.plugins

@@ -16,6 +16,8 @@ use crate::store::timestamp;
 
 /// How often to look at actions that wait for something that nobody announces: a window, a fact in a cloud.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long to wait after the journal could not be written.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Nothing waits: until somebody changes something.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -36,7 +38,7 @@ impl Actions {
     fn work(self: Arc<Self>) {
         let mut seen = 0;
         while let Some(fresh) = self.wait(seen) {
-            if fresh && let Err(error) = self.desk().follow() {
+            if fresh && let Err(error) = self.follow() {
                 tracing::warn!("follow the configuration: {error}");
             }
             let run = Run::automatic();
@@ -46,6 +48,16 @@ impl Actions {
             }
             seen = self.desk().last_row();
         }
+    }
+
+    /// Takes up what came into force; once more after a moment if the journal cannot be written now.
+    fn follow(&self) -> Result<(), Trouble> {
+        let followed = self.desk().follow();
+        if let Err(Trouble::Store(_)) = &followed {
+            thread::sleep(PAUSE);
+            self.desk().follow_again();
+        }
+        followed
     }
 
     /// Waits for something to do; absent when the end was asked for, otherwise whether something came into force.

@@ -298,7 +298,9 @@ async fn metrics(State(control): State<Control>) -> Result<Response, Refusal> {
 
 async fn doctor_all(State(control): State<Control>) -> Result<Response, Refusal> {
     let actions = Arc::clone(&control.actions);
-    let report = control.read(move |view| view.doctor(None, true, &|asked| actions.look(asked)));
+    let report = control.read(move |view| {
+        view.doctor(None, true, actions.distrust(), &|asked| actions.look(asked))
+    });
     Ok(report.await?.into_response())
 }
 
@@ -307,8 +309,11 @@ async fn doctor(
     Path(area): Path<String>,
 ) -> Result<Response, Refusal> {
     let actions = Arc::clone(&control.actions);
-    let report =
-        control.read(move |view| view.doctor(Some(&area), true, &|asked| actions.look(asked)));
+    let report = control.read(move |view| {
+        view.doctor(Some(&area), true, actions.distrust(), &|asked| {
+            actions.look(asked)
+        })
+    });
     Ok(report.await?.into_response())
 }
 

@@ -1,5 +1,6 @@
 //! The checks, causes above consequences. A check is one file and one line.
 
+mod action_journal;
 mod allowed_ips;
 mod arp_conflict;
 mod capture_interface;
@@ -74,6 +75,7 @@ pub(super) const CHECKS: &[Entry] = &[
     daemon::CHECK,
     generation::CHECK,
     reconcile::CHECK,
+    action_journal::CHECK,
     drift::CHECK,
 ];
 

@@ -28,6 +28,7 @@ fn running() -> Runtime {
         last_error: None,
         providers: Default::default(),
         federation: None,
+        journal_fault: None,
     }
 }
 
@@ -160,6 +161,13 @@ fn routerd_itself() {
     };
     let report = doctor(Some("runtime"), &effective, &observed, &plan, &failing);
     assert_eq!(report.checks[0].code, "reconcile");
+    let edited = Runtime {
+        journal_fault: Some("row 3 is not as it was written".to_owned()),
+        ..running()
+    };
+    let report = doctor(Some("runtime"), &effective, &observed, &plan, &edited);
+    assert_eq!(report.checks[0].code, "action-journal");
+    assert_eq!(report.checks[0].status, CheckStatus::Fail);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! From a claim to a rollback, as an operator does it.
 
 use super::bench::Bench;
+use crate::daemon::until;
 use crate::namespace::{examples, isolated, run};
 
 const POLICY: &str = "
@@ -33,6 +34,19 @@ fn cloud_link() {
     run("ip route add default via 10.77.60.1");
 }
 
+/// What doctor says about the provider, a line a check.
+fn provider_checks(bench: &Bench) -> String {
+    let report = bench.json(&["doctor", "hybrid"]);
+    let checks = report["checks"].as_array().expect("checks").iter();
+    let lines = checks
+        .filter(|check| check["code"] == "provider")
+        .map(|check| {
+            let text = |field: &str| check[field].as_str().unwrap_or_default().to_owned();
+            format!("{}: {}\n", text("status"), text("detail"))
+        });
+    lines.collect()
+}
+
 fn story() {
     let Some(mut bench) = Bench::new() else {
         return;
@@ -60,6 +74,9 @@ fn story() {
     );
     assert!(!bench.is_true("ipForwarding", "ce-router-nic"));
 
+    let doctor = provider_checks(&bench);
+    assert!(doctor.contains("fail: the NIC may not forward"), "{doctor}");
+
     // Approved by the one who calls, executed in order, with what was before.
     let approved = bench.said(0, &["action", "approve", "1", "2"]);
     assert!(approved.contains("action 1 ensure-forwarding-enabled: approved by root(0)"));
@@ -82,6 +99,11 @@ fn story() {
     );
     let whole = bench.said(0, &["action", "journal", "--verify"]);
     assert!(whole.starts_with("whole: "), "{whole}");
+
+    until("the last look is forgotten", || {
+        let doctor = provider_checks(&bench);
+        doctor.contains("pass: the NIC may forward") && !doctor.contains("fail")
+    });
 
     // A re-apply with something else changed leaves the executor its environment and its folder.
     bench.apply(&configuration(
