@@ -106,11 +106,7 @@ impl Actions {
         asked: &Asked,
         tell: &mut dyn FnMut(Progress),
     ) -> Result<RunReport, Trouble> {
-        let mut desk = self.desk();
-        desk.know(&asked.ids)?;
-        // What just came into force counts, whether the worker has seen it or not.
-        desk.follow()?;
-        drop(desk);
+        self.current().know(&asked.ids)?;
         let by = asked.by.clone().unwrap_or_else(Actor::daemon);
         self.drive(asked.run(by), asked, tell)
     }

@@ -106,7 +106,7 @@ impl Actions {
         request: &ImportRequest,
         by: &Actor,
     ) -> Result<Vec<Import>, Trouble> {
-        let mut desk = self.desk();
+        let mut desk = self.current();
         let mut reports = Vec::new();
         if request.again {
             let settings = desk.settings()?;
@@ -123,7 +123,7 @@ impl Actions {
 
     /// All actions in order of their numbers.
     pub(crate) fn list(&self) -> Vec<ActionView> {
-        let desk = self.desk();
+        let desk = self.current();
         let actions = desk.book().actions();
         actions
             .map(|action| action::view(action, desk.held(action)))
@@ -132,7 +132,7 @@ impl Actions {
 
     /// An action with its rows.
     pub(crate) fn show(&self, id: u64) -> Result<ActionDetail, Trouble> {
-        let desk = self.desk();
+        let desk = self.current();
         let action = desk.book().get(id).ok_or(Trouble::NoAction(id))?;
         let view = action::view(action, desk.held(action));
         let mut rows = desk.rows(0)?.0;
@@ -146,7 +146,7 @@ impl Actions {
         request: &ApproveRequest,
         by: &Actor,
     ) -> Result<Vec<ActionView>, Trouble> {
-        let mut desk = self.desk();
+        let mut desk = self.current();
         let ids: BTreeSet<u64> = request.ids.iter().copied().collect();
         desk.know(&ids)?;
         let approval = |id: &u64| {
@@ -166,7 +166,7 @@ impl Actions {
 
     /// Rows of the journal as they are on the disk, checked from the first to the last.
     pub(crate) fn journal(&self, request: &JournalRequest) -> Result<JournalReport, Trouble> {
-        let mut desk = self.desk();
+        let mut desk = self.current();
         let noted = request.head.iter().cloned().collect::<Vec<_>>();
         let (mut rows, checked) = desk.rows(0)?;
         let head = rows
@@ -194,7 +194,7 @@ impl Actions {
     /// changes nothing, so no policy has to let it pass.
     pub(crate) fn preflight(&self, provider: &str) -> Result<Vec<PreflightReport>, Trouble> {
         let (settings, asked) = {
-            let desk = self.desk();
+            let desk = self.current();
             let settings = desk.settings()?;
             let proposed = Settings::of(0, &settings.effective, desk.book(), false).1;
             let profiles = settings.profiles.iter();
@@ -271,6 +271,19 @@ impl Actions {
     /// The plugins of this daemon.
     pub(crate) fn plugins(&self) -> &Plugins {
         &self.plugins
+    }
+
+    /// The desk with what just came into force taken up, whether the worker has seen it or not: whoever has applied
+    /// a configuration finds its actions.
+    fn current(&self) -> MutexGuard<'_, Desk> {
+        let mut desk = self.desk();
+        if desk.is_fresh() {
+            if let Err(error) = desk.follow() {
+                tracing::warn!("follow the configuration: {error}");
+            }
+            self.changed.notify_all();
+        }
+        desk
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
