@@ -1,6 +1,6 @@
 //! The evidence of a run as one archive: configurations, statuses, routes, the matrix and checksums. Never
-//! a private key: files are taken by name, what holds a key is not among them, and before the archive is
-//! written every file is searched for every key of the lab.
+//! a secret: files are taken by name, what holds a key is not among them, and before the archive is written every
+//! file is searched for every private key and every token of the lab.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,10 +28,16 @@ const HOST_VIEWS: [(&str, &[&str]); 4] = [
 ];
 
 /// What is asked of every daemon.
-const ROUTER_VIEWS: [(&str, &[&str]); 3] = [
+const ROUTER_VIEWS: [(&str, &[&str]); 6] = [
     ("status.json", &["status", "-o", "json"]),
     ("resources.json", &["get", "-o", "json"]),
     ("doctor.json", &["doctor", "-o", "json"]),
+    ("actions.json", &["action", "list", "-o", "json"]),
+    (
+        "journal.json",
+        &["action", "journal", "--verify", "-o", "json"],
+    ),
+    ("plugins.json", &["plugin", "list", "-o", "json"]),
 ];
 
 /// Writes the archive.
@@ -66,6 +72,14 @@ pub fn write(file: &File, lab: &Lab, report: &Report) -> Result<()> {
             }
         }
     }
+    for (fabric, cloud) in lab.clouds() {
+        for (name, document) in cloud.with(|azure| azure.documents()) {
+            let json = serde_json::to_vec_pretty(&document)?;
+            files.insert(format!("{fabric}/{name}.json"), json);
+        }
+        let requests = serde_json::to_vec_pretty(&cloud.with(|azure| azure.log().to_vec()))?;
+        files.insert(format!("{fabric}/requests.json"), requests);
+    }
     refuse_secrets(lab, &files)?;
     let mut sums = String::new();
     for (name, bytes) in &files {
@@ -89,8 +103,15 @@ fn collect(
 }
 
 /// # Errors
-/// When any file holds a private key of any node.
+/// When any file holds a private key of any node, or a token of any cloud.
 fn refuse_secrets(lab: &Lab, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
+    for cloud in lab.clouds().values() {
+        for token in cloud.with(|azure| azure.tokens()) {
+            // The last part alone would do to use it.
+            let part = token.rsplit('.').next().unwrap_or(&token);
+            refuse_secret(part.as_bytes(), files)?;
+        }
+    }
     for node in lab.nodes().values() {
         for dir in [
             node.outside("/usr/local/etc/routerd/keys"),
@@ -115,7 +136,7 @@ fn refuse_secrets(lab: &Lab, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
 fn refuse_secret(key: &[u8], files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
     let finder = Finder::new(key.trim_ascii());
     match files.iter().find(|(_, bytes)| finder.find(bytes).is_some()) {
-        Some((name, _)) => bail!("{name} would hold a private key"),
+        Some((name, _)) => bail!("{name} would hold a secret"),
         None => Ok(()),
     }
 }

@@ -111,6 +111,11 @@ impl Lab {
         found.with_context(|| format!("the lab has no API of {fabric}"))
     }
 
+    /// The APIs by fabric.
+    pub fn clouds(&self) -> &BTreeMap<String, Running> {
+        &self.clouds
+    }
+
     /// Changes a fabric's state table past its API: what the fabric does without one.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod faulty;
 mod guest_agent;
 mod host_firewall;
 mod operator;
+mod provider_outage;
 mod secrecy;
 mod trial;
 mod two_site;
@@ -87,6 +88,12 @@ pub const ALL: &[Scenario] = &[
         summary: "preflight, approve, execute, traffic, rollback: the cloud as it was before",
         parameters: sites(Cloud::Azure, false),
         run: azure_executor::run,
+    },
+    Scenario {
+        id: "provider-outage",
+        summary: "the cloud's API is away, a move stops half-way; no packet notices, all is completed",
+        parameters: sites(Cloud::Azure, false),
+        run: provider_outage::run,
     },
     Scenario {
         id: "lab-faults",

@@ -144,14 +144,19 @@ impl<'a> Operator<'a> {
         self.cloud.put(&self.nic, &nic)
     }
 
-    /// The NIC and the route table as the API shows them, without what changes with every write.
-    pub(super) fn picture(&self) -> Result<Value> {
-        let mut picture = json!({
-            "networkInterface": self.cloud.get(&self.nic)?,
-            "routeTable": self.cloud.get(&self.table)?,
-        });
+    /// A resource as the API shows it, without what changes with every write.
+    pub(super) fn picture_of(&self, id: &str) -> Result<Value> {
+        let mut picture = self.cloud.get(id)?;
         normalise(&mut picture);
         Ok(picture)
+    }
+
+    /// The NIC and the route table as the API shows them, without what changes with every write.
+    pub(super) fn picture(&self) -> Result<Value> {
+        Ok(json!({
+            "networkInterface": self.picture_of(&self.nic)?,
+            "routeTable": self.picture_of(&self.table)?,
+        }))
     }
 }
 

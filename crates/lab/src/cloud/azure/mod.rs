@@ -146,6 +146,18 @@ impl Azure {
         self.store.render(id)
     }
 
+    /// What can be said of NICs and route tables, as a reader would see it, by name.
+    pub fn documents(&self) -> BTreeMap<String, serde_json::Value> {
+        let all = ["networkInterfaces", "routeTables"]
+            .into_iter()
+            .flat_map(|kind| self.store.of_type(kind));
+        let named = |document: &store::Document| {
+            let name = document.id.rsplit('/').next().unwrap_or_default();
+            (name.to_owned(), self.store.render_document(document))
+        };
+        all.map(named).collect()
+    }
+
     /// What goes wrong.
     pub fn faults_mut(&mut self) -> &mut Faults {
         &mut self.knobs.faults
