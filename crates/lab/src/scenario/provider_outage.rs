@@ -1,13 +1,17 @@
-//! The cloud's API is away: what it was asked for fails and says so, a move stops half-way, the daemon dies on top of
-//! it. No packet notices. When the API is back everything is completed from where it stopped.
+//! The cloud's API is away: what it was asked for fails and says so, the daemon dies on top of it, a move stops
+//! half-way. No packet notices. When the API is back everything is completed from where it stopped.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::operator::{Operator, difference};
 use super::trial::{SOON, Trial};
+use crate::cloud::azure::Exchange;
 use crate::config::CloudCapture;
 use crate::control::Fault;
 use crate::eventually::eventually;
@@ -20,8 +24,10 @@ use crate::topology::Site;
 
 /// The way to the API. The metadata service is on the other side, and stays.
 const UPLINK: &str = "azure-api-uplink";
-/// How long an executor may take here: as short as two writes allow.
-const TIMEOUT_SECONDS: u64 = 8;
+/// How long an executor may try in vain.
+const SHORT: &str = "timeout: 8s";
+/// How long a move may take: no executor begins one with less.
+const LONG: &str = "timeout: 120s";
 /// An address that nobody has.
 const FREE: &str = "10.77.60.20";
 /// An address that another machine has.
@@ -37,7 +43,7 @@ pub(super) fn run(trial: &mut Trial<'_>) -> Result<()> {
     }
     trial.start_routers_with(|trial, site| {
         let config = trial.configuration_with(site, CloudCapture::SecondaryIp)?;
-        Ok(config.replace("timeout: 120s", &format!("timeout: {TIMEOUT_SECONDS}s")))
+        Ok(config.replace(LONG, SHORT))
     })?;
     trial.wait_for_traffic(SOON * 2)?;
     in_force(trial)?;
@@ -156,7 +162,9 @@ fn configs(picture: &Value, nic: &str) -> Vec<String> {
 /// An address is to come from another machine's NIC. The API goes away after it was taken there, before it was given
 /// here: nobody has it. What is done next, when the API is back, is the other half, and nothing twice.
 fn half_a_move(trial: &mut Trial<'_>) -> Result<()> {
-    trial.doing("an address is to move; the API goes away half-way");
+    trial.doing("an address is to move; the API goes away half-way, and the executor with it");
+    let config = trial.configuration_with(Site::Cloud, CloudCapture::SecondaryIp)?;
+    router::apply(trial.router(Site::Cloud)?, &config)?;
     let other = trial.two_site().names().client_nic;
     let cloud = trial.cloud()?;
     let other_nic = cloud.with(|azure| azure.site().nic_id(&other.into()));
@@ -179,7 +187,11 @@ fn half_a_move(trial: &mut Trial<'_>) -> Result<()> {
         .iter()
         .all(|nic| !configs(&now, nic).iter().any(|address| address == HELD));
     let detail = format!("{}; {HELD} is nowhere: {nowhere}", said(&runs));
-    trial.found("half-done", code == 1 && nowhere, detail);
+    trial.found(
+        "half-done",
+        code == 1 && nowhere && said(&runs).contains("unknown"),
+        detail,
+    );
     faults::inject(trial.lab(), UPLINK, Fault::Repair)?;
     trial.doing("the API is back: the other half");
     trial.check("completed", |trial| {
@@ -206,32 +218,48 @@ fn both(trial: &Trial<'_>, other: &str) -> Result<Value> {
     Ok(picture)
 }
 
-/// Executes, and pulls the API away as soon as it was asked to take the address from the other NIC.
+/// Executes; as soon as the API was asked to take the address from the other NIC, it goes away, and the executor dies.
 fn cut_off(trial: &Trial<'_>, ids: &[u64], other: &str) -> Result<(u8, Vec<Value>)> {
     let cloud = trial.cloud()?;
     cloud.with(|azure| azure.clear_log());
     std::thread::scope(|scope| {
         let run = scope.spawn(|| Operator::new(trial)?.execute(ids));
-        let taken = eventually("the address is taken from the other NIC", SOON, || {
-            let put = |log: &[crate::cloud::azure::Exchange]| {
-                let wrote = |e: &crate::cloud::azure::Exchange| {
-                    e.method == "PUT" && e.path.ends_with(other)
-                };
-                log.iter().any(wrote)
-            };
-            match cloud.with(|azure| put(azure.log())) {
+        let asked =
+            |exchange: &Exchange| exchange.method == "PUT" && exchange.path.ends_with(other);
+        let taken = eventually(
+            "the address is taken from the other NIC",
+            SOON,
+            || match cloud.with(|azure| azure.log().iter().any(asked)) {
                 true => Ok(()),
                 false => bail!("not asked yet"),
-            }
-        });
+            },
+        );
         let pulled = faults::inject(trial.lab(), UPLINK, Fault::Blackhole);
+        let killed = kill_executor(trial);
         let Ok(ran) = run.join() else {
             bail!("the run panicked");
         };
-        taken?;
-        pulled?;
-        ran
+        let ran = ran?;
+        taken.with_context(|| said(&ran.1))?;
+        pulled.and(killed)?;
+        Ok(ran)
     })
+}
+
+fn kill_executor(trial: &Trial<'_>) -> Result<()> {
+    let program = router::installed("azure-provider-executor");
+    let program = program.display().to_string();
+    let runs_it = |pid: &u32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.starts_with(program.as_bytes())
+    };
+    let processes = trial.router(Site::Cloud)?.processes()?;
+    let pid = processes
+        .into_iter()
+        .find(runs_it)
+        .context("no executor runs")?;
+    let pid = Pid::from_raw(i32::try_from(pid)?);
+    kill(pid, Signal::SIGKILL).context("kill the executor")
 }
 
 /// Packets both ways and a session from before the outage until now.
