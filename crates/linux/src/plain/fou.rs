@@ -1,6 +1,7 @@
 //! UDP ports whose payload the kernel takes for packets of tunnels (generic netlink family `fou`).
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -36,9 +37,21 @@ fn family() -> Option<Family> {
     if missing.is_some_and(|when| when.elapsed() < RETRY) {
         return None;
     }
-    let found = Family::open("fou").ok();
+    let open = || Family::open("fou").ok();
+    let found = open().or_else(|| {
+        load_module();
+        open()
+    });
     *missing = found.is_none().then(Instant::now);
     found
+}
+
+/// Asking for a family loads the module that says it has it; this one does not say so.
+fn load_module() {
+    let modprobe = Command::new("modprobe").args(["-q", "fou"]).output();
+    if let Err(error) = modprobe {
+        tracing::debug!(%error, "modprobe fou");
+    }
 }
 
 /// All ports of this namespace.

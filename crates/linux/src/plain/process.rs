@@ -7,6 +7,7 @@
 mod inbound;
 mod outbound;
 mod outer;
+mod partial;
 mod server;
 mod too_big;
 

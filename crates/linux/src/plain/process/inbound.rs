@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::Carrier;
+use super::{Carrier, partial};
 use crate::tunnel::join::Joiner;
 use crate::tunnel::mmsg::Inbox;
 
@@ -32,8 +32,11 @@ pub(super) fn run(carrier: &Carrier) -> io::Result<()> {
                 if joiner.is_full(packet.len()) {
                     joiner.flush(&carrier.tun)?;
                 }
-                joiner.space()[..packet.len()].copy_from_slice(packet);
-                joiner.commit(packet.len());
+                let length = packet.len();
+                let space = &mut joiner.space()[..length];
+                space.copy_from_slice(packet);
+                partial::complete(space);
+                joiner.commit(length);
             }
         }
         joiner.flush(&carrier.tun)?;
