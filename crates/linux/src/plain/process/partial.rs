@@ -4,7 +4,7 @@
 //! there: the field holds the sum of the pseudo header alone. The kernel's own tunnels know that of a packet; a socket
 //! does not say it, so it is recognised by its value.
 
-use crate::tunnel::checksum::{Sum, pseudo_header};
+use crate::tunnel::checksum::pseudo_header;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -41,6 +41,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tunnel::checksum::Sum;
 
     fn packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
         let header = if protocol == TCP { 20 } else { 8 };
