@@ -5,6 +5,7 @@
 //! | method, path | body | answer |
 //! |---|---|---|
 //! | `GET /v1/plugins` | – | list of [`PluginView`] |
+//! | `GET /v1/plugins/runs`, `GET /v1/plugins/{name}/runs` | – | list of [`PluginRun`], newest first |
 //! | `POST /v1/plugins/run` | [`PluginRunRequest`] | [`PluginWork`] |
 
 use std::collections::BTreeMap;

@@ -125,7 +125,9 @@ impl View {
             *known = Arc::clone(&snapshot.effective);
             changed
         });
-        let heard = (snapshot.generation, Arc::clone(&snapshot.effective));
+        // A generation that this version cannot read has no digest: nobody knows what it asks for.
+        let known = snapshot.generation.filter(|_| !snapshot.digest.is_empty());
+        let heard = (known, Arc::clone(&snapshot.effective));
         let mut slot = self
             .snapshot
             .write()

@@ -111,11 +111,17 @@ fn line(run: &Run, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Failed if something was tried and did not succeed, or was asked for by number and is not done.
+/// Failed if something was tried and went wrong, or was asked for by number and is not done. What waits for its turn
+/// is no failure to somebody who asked for all whose turn it is.
 fn verdict(report: &RunReport, request: &RunRequest, done: impl Fn(&Run) -> bool) -> u8 {
     let failed = |run: &Run| {
-        let tried = run.mode.is_some() || !request.ids.is_empty();
-        run.error.is_some() || tried && !done(run) || request.dry_run && run.held.is_some() && tried
+        let held = run.held.as_ref().map(|refusal| refusal.code.as_str());
+        let lost = matches!(run.state, State::Failed | State::Unknown)
+            || matches!(held, Some("not-observed" | "unknown"));
+        let named = !request.ids.is_empty();
+        run.error.is_some()
+            || run.mode.is_some() && lost
+            || named && (!done(run) || request.dry_run && held.is_some())
     };
     match report.runs.iter().any(failed) {
         true => FAILED,

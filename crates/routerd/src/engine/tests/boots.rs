@@ -142,7 +142,13 @@ fn a_generation_that_cannot_be_read_leaves_the_host_as_it_is() {
         [],
     );
     assert_eq!(changed.expect("update"), 1);
-    let mut daemon = bench.boot();
+    let mut daemon = bench.start();
+    // Nobody is told that nothing is asked for: actions would be given up.
+    daemon
+        .view
+        .listen(|_, effective| panic!("told of {effective:?}"));
+    let file = bench.folder.path().join("router.yaml");
+    daemon.engine.boot(&file).expect("boot");
     daemon.repair();
     assert_eq!(bench.seen(), before);
     let status = daemon.view.status().expect("status");

@@ -4,5 +4,6 @@ mod bench;
 mod faults;
 mod gates;
 mod journal;
+mod plugins;
 mod secrets;
 mod story;
