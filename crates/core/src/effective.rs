@@ -2,6 +2,8 @@
 //!
 //! Kinds never import each other; they meet here. Every intent carries its owner.
 
+mod bgp;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,6 +20,10 @@ use crate::dynamic::{Part, Policies};
 use crate::encapsulation::Encapsulation;
 use crate::federation::intent::Federation;
 use crate::key::{KeySource, PublicKey};
+
+pub use self::bgp::{
+    BfdIntent, BgpIntent, Hops, Password, PasswordSource, Redistribute, Transport,
+};
 
 /// Everything that is asked for.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +48,8 @@ pub struct Effective {
     pub captures: BTreeMap<MobileAddress, CaptureIntent>,
     /// Tunnels that carry forwarded traffic: the owners of what is delivered, by tunnel.
     pub delivery: BTreeMap<IfName, BTreeSet<ResourceId>>,
+    /// The BGP speaker.
+    pub bgp: Option<BgpIntent>,
     /// What executors may change in clouds, by name.
     pub policies: BTreeMap<String, Policy>,
     /// Programs that observe, propose and execute, by name.
@@ -202,8 +210,23 @@ pub struct CaptureIntent {
     pub interface: Option<IfName>,
     /// The device that delivers it.
     pub tunnel: IfName,
+    /// What chooses the way.
+    pub delivery: DeliveryIntent,
     /// How packets for it get here.
     pub method: CaptureMethod,
+}
+
+/// What chooses the way to a captured address's owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeliveryIntent {
+    /// The configuration, by a route of its own.
+    Route,
+    /// BGP: nothing is captured before there is a path.
+    Bgp {
+        /// A route that goes the same way, ahead of the kernel's own entry for an address that a guest agent may put
+        /// on this host.
+        outrank: Option<RouteKey>,
+    },
 }
 
 /// How packets for a captured address get to this router.

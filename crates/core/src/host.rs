@@ -11,7 +11,7 @@ use crate::effective::{RouteKey, RouteTarget};
 use crate::ledger::LinkRecord;
 use crate::observed::{Address, Link, NftTable, ProxyNeighbour, Route};
 use crate::sysctl::{Sysctl, SysctlKey};
-use crate::{Ledger, MSS_TABLE, OWNER_MARK, OWNER_PROTOCOL, Observed};
+use crate::{BGP_PROTOCOL, Ledger, MSS_TABLE, OWNER_MARK, OWNER_PROTOCOL, Observed};
 
 /// The host, indexed.
 #[derive(Debug)]
@@ -80,7 +80,8 @@ impl<'a> Host<'a> {
     /// Whether somebody else put a route through an interface.
     pub(crate) fn has_foreign_route(&self, ifname: &IfName) -> bool {
         let routes = self.observed.routes.iter();
-        let mut foreign = routes.filter(|r| !is_our_route(r) && r.protocol != KERNEL_PROTOCOL);
+        let ours = |r: &Route| is_our_route(r) || is_of_bgp(r);
+        let mut foreign = routes.filter(|r| !ours(r) && r.protocol != KERNEL_PROTOCOL);
         foreign.any(|route| match &route.target {
             RouteTarget::Unicast { device, .. } => device.as_ref() == Some(ifname),
             RouteTarget::Blackhole => false,
@@ -167,6 +168,11 @@ pub(crate) fn is_our_table(table: &NftTable) -> bool {
 /// Whether a route carries our mark.
 pub(crate) fn is_our_route(route: &Route) -> bool {
     route.protocol == OWNER_PROTOCOL
+}
+
+/// Whether BGP chose a route.
+pub(crate) fn is_of_bgp(route: &Route) -> bool {
+    route.protocol == BGP_PROTOCOL
 }
 
 /// `dev X`, `via Y dev X` or `blackhole`, as `ip route` writes a target.

@@ -11,6 +11,7 @@
 
 pub mod action;
 pub mod arp;
+pub mod bgp;
 pub mod config;
 pub mod doctor;
 pub mod dynamic;
@@ -42,6 +43,10 @@ pub use plan::{Plan, Step};
 /// The routing protocol number that marks routes, addresses and proxy neighbours as routerd's
 /// (`ip route show proto 82`; free in `/etc/iproute2/rt_protos`).
 pub const OWNER_PROTOCOL: u8 = 82;
+
+/// The routing protocol number of routes that BGP chose (`ip route show proto 83`). The speaker keeps them, not the
+/// plan: where the configuration wants a route of the same key, that of BGP gives way.
+pub const BGP_PROTOCOL: u8 = 83;
 
 /// Prefix of every nft table that routerd, or an earlier instance of it, made.
 pub const TABLE_PREFIX: &str = "routerd_";

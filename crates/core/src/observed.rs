@@ -22,6 +22,8 @@ pub struct Query {
     pub lookups: BTreeSet<IpAddr>,
     /// Tunnel drivers that are wanted if the kernel has them. Asking loads a module, so only these are asked for.
     pub tunnels: BTreeSet<KernelTunnel>,
+    /// Destinations for which the routes of BGP are wanted as well: there may be very many others.
+    pub bgp: BTreeSet<Ipv4Net>,
     /// Whether to read the host firewall (all nft tables, legacy iptables); costs tens of milliseconds.
     pub firewall: bool,
     /// Whether to ask how the clock is kept.
@@ -37,7 +39,7 @@ pub struct Observed {
     pub links: BTreeMap<IfName, Link>,
     /// Addresses, IPv4 and IPv6.
     pub addresses: BTreeSet<Address>,
-    /// IPv4 unicast and blackhole routes of all tables.
+    /// IPv4 unicast and blackhole routes of all tables; of those that BGP chose only what [`Query::bgp`] asks for.
     pub routes: Vec<Route>,
     /// Proxy neighbours, IPv4.
     pub proxy_neighbours: BTreeSet<ProxyNeighbour>,

@@ -89,6 +89,7 @@ pub(crate) fn claim(effective: &mut Effective, address: &str, method: CaptureMet
             domain: "10.77.60.0/24".parse().expect("prefix"),
             interface: None,
             tunnel,
+            delivery: DeliveryIntent::Route,
             method,
         },
     );

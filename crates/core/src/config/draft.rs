@@ -89,6 +89,8 @@ pub(crate) struct Draft {
     pub(crate) claims: BTreeMap<Ipv4Addr, Claim>,
     /// Resources that are used without being named: the only OverlayPeer, the domain around an address.
     pub(crate) implied: BTreeSet<ResourceId>,
+    /// The BGP speaker.
+    pub(crate) speaker: Option<Speaker>,
     /// Where the resource behind each route stands.
     pub(crate) route_marks: BTreeMap<RouteKey, Mark>,
 }
@@ -201,6 +203,21 @@ pub(crate) struct Delivery {
     pub(crate) path: Option<String>,
     /// The gateway, if the route has one.
     pub(crate) gateway: Option<Ipv4Addr>,
+}
+
+/// The BGP speaker, with what holds for peers that do not say otherwise.
+#[derive(Debug)]
+pub(crate) struct Speaker {
+    pub(crate) id: ResourceId,
+    pub(crate) mark: Mark,
+    pub(crate) asn: bgp::Asn,
+    pub(crate) import: bgp::Policy,
+    pub(crate) export: bgp::Policy,
+    pub(crate) communities: bgp::CommunityPolicy,
+    pub(crate) timers: bgp::Timers,
+    pub(crate) graceful_restart: bgp::GracefulRestart,
+    /// Addresses by the BGPPeer that lists them.
+    pub(crate) peers: BTreeMap<ResourceId, Vec<IpAddr>>,
 }
 
 /// A claim.

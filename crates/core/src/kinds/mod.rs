@@ -6,6 +6,7 @@
 pub(crate) mod field;
 
 mod address_mobility_domain;
+pub(crate) mod bgp;
 mod cloud_provider_profile;
 mod dynamic_config_part;
 mod dynamic_config_source;
@@ -86,6 +87,10 @@ pub(crate) const KINDS: &[Entry] = &[
     entry::<wireguard_peer::WireGuardPeer>(),
     entry::<tunnel_interface::TunnelInterface>(),
     entry::<ipv4_static_address::IPv4StaticAddress>(),
+    entry::<bgp::BGPRouter>(),
+    entry::<bgp::BGPPeer>(),
+    entry::<bgp::BGPDynamicPeer>(),
+    entry::<bgp::Bfd>(),
     entry::<cloud_provider_profile::CloudProviderProfile>(),
     entry::<overlay_peer::OverlayPeer>(),
     entry::<address_mobility_domain::AddressMobilityDomain>(),
@@ -170,6 +175,8 @@ mod tests {
                 "unused-resource",
                 "tunnel-without-peer",
                 "tunnel-not-declared",
+                "no-bgp-router",
+                "external-without-policy",
             ];
             let found: Vec<_> = loaded
                 .diagnostics

@@ -29,11 +29,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::plan::{PlanView, Waiting};
 use api::{IfName, MobileAddress, ResourceId};
 
-use crate::effective::{CaptureMethod, RouteTarget};
+use crate::effective::{CaptureMethod, DeliveryIntent, RouteTarget};
 use crate::host::Host;
 use crate::key::KeySource;
 use crate::observed::Query;
-use crate::{Effective, Ledger, Observed};
+use crate::{Effective, Ledger, Observed, bgp};
 
 /// What to do, and what cannot be done yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,7 +56,10 @@ impl Plan {
 
 /// What has to be observed to plan for this configuration.
 pub fn query(effective: &Effective) -> Query {
-    let mut query = Query::default();
+    let mut query = Query {
+        bgp: bgp::concerned(effective),
+        ..Query::default()
+    };
     for intent in effective.wireguard.values() {
         if let KeySource::File(path) = &intent.private_key {
             query.key_files.insert(path.clone());
@@ -150,7 +153,12 @@ pub fn responders(
         };
         let up = host.link(ifname).is_some_and(|link| link.up);
         let answered = host.proxy(ifname, address.addr()).is_some();
-        if up && answered && delivered.contains(&(address.host_route(), &intent.tunnel)) {
+        let by = |device| delivered.contains(&(address.host_route(), device));
+        let delivered = match intent.delivery {
+            DeliveryIntent::Route => by(&intent.tunnel),
+            DeliveryIntent::Bgp { .. } => observed.links.keys().any(by),
+        };
+        if up && answered && delivered {
             let addresses = responders.entry(ifname.clone()).or_default();
             addresses.insert(*address, gratuitous);
         }

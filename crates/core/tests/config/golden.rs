@@ -15,6 +15,7 @@ use api::control::{Config, SourceFile};
 use api::{Diagnostic, Severity};
 use routerd_core::Effective;
 use routerd_core::config::{Loaded, load, reference, schema};
+use routerd_core::effective::BgpIntent;
 
 fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
@@ -176,6 +177,9 @@ fn summary(effective: &Effective) -> String {
     for (address, capture) in &effective.captures {
         let _ = writeln!(out, "capture {address}: {capture:?}");
     }
+    if let Some(bgp) = &effective.bgp {
+        out.push_str(&speaker(bgp));
+    }
     for (name, policy) in &effective.policies {
         let _ = writeln!(out, "policy {name}: {policy:?}");
     }
@@ -204,6 +208,31 @@ fn summary(effective: &Effective) -> String {
             "resource {id} {} {}",
             declared.api_version, declared.spec
         );
+    }
+    out
+}
+
+fn speaker(bgp: &BgpIntent) -> String {
+    let mut out = String::new();
+    let speaker = &bgp.speaker;
+    let _ = writeln!(
+        out,
+        "speaker ({}): AS {} {} cluster {} listen {} next hops {} {:?}",
+        bgp.owner,
+        speaker.asn,
+        speaker.router_id,
+        speaker.cluster(),
+        bgp.listen,
+        speaker.max_next_hops,
+        bgp.redistribute
+    );
+    for (address, peer) in &speaker.peers {
+        let _ = writeln!(out, "  peer {address}: {peer:?}");
+        let _ = writeln!(out, "    {:?}", bgp.peers[address]);
+    }
+    for range in &speaker.dynamic {
+        let _ = writeln!(out, "  range {range:?}");
+        let _ = writeln!(out, "    {:?}", bgp.ranges[&range.name]);
     }
     out
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::lab::Lab;
 use crate::Effective;
 use crate::action::{Run, intents, profiles, withdrawals};
-use crate::effective::{CaptureIntent, CaptureMethod, Declared};
+use crate::effective::{CaptureIntent, CaptureMethod, Declared, DeliveryIntent};
 
 fn secondary_ip(nic: Option<&str>) -> CaptureMethod {
     CaptureMethod::ProviderSecondaryIp {
@@ -25,6 +25,7 @@ fn with(captures: &[(&str, CaptureMethod)]) -> Effective {
             domain: "10.77.60.0/24".parse().expect("a prefix"),
             interface: None,
             tunnel: "wg-hybrid".parse().expect("a name"),
+            delivery: DeliveryIntent::Route,
             method: method.clone(),
         };
         (address, intent)

@@ -179,6 +179,11 @@ impl Capture {
         Some(interface)
     }
 
+    /// Whether somebody may put the address on this router itself.
+    pub(super) fn may_appear_here(&self) -> bool {
+        self.capture_type == CaptureType::ProviderSecondaryIp
+    }
+
     /// What the capture becomes.
     pub(super) fn method(
         &self,

@@ -12,7 +12,7 @@ use super::Kind;
 use super::field::{KERNEL_INTERFACE, Reference, RouteTable, Side, Text};
 use crate::config::draft::{Claim, Domain, Draft, Over, Path, Resource};
 use crate::config::sink::Sink;
-use crate::effective::{CaptureIntent, CaptureMethod, RouteKey, RouteTarget};
+use crate::effective::{CaptureIntent, CaptureMethod, DeliveryIntent, RouteKey, RouteTarget};
 
 /// One address whose machine lives at another site. This router captures packets for it here and delivers them there, with source and
 /// destination unchanged.
@@ -44,10 +44,6 @@ struct Delivery {
     #[schemars(extend("x-reference" = ["OverlayPeer"]))]
     peer_ref: Option<Text<Reference>>,
     /// How the way is found.
-    #[expect(
-        dead_code,
-        reason = "one value so far; the form check refuses all others"
-    )]
     #[serde(default)]
     mode: DeliveryMode,
     /// Another tunnel device than the one of the OverlayPeer.
@@ -56,13 +52,14 @@ struct Delivery {
 }
 
 /// How the way to the other site is found.
-#[derive(Debug, Default, Deserialize, serde::Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-#[schemars(extend("x-planned" = { "bgp": "write `mode: route`: the address is routed to the peer as configured" }))]
 enum DeliveryMode {
     /// By a static route: `ADDRESS/32 dev TUNNEL metric 120`.
     #[default]
     Route,
+    /// By the best path that the BGPRouter knows. While there is none, nothing is captured.
+    Bgp,
 }
 
 impl Kind for RemoteAddressClaim {
@@ -103,12 +100,16 @@ delivery:
             domain: domain.prefix,
             interface,
             tunnel: way.device.clone(),
+            delivery: self.delivery_intent(),
             method: self
                 .capture
                 .method(self.address.0, &domain, resource, draft, sink),
         };
         let may_appear_here = matches!(intent.method, CaptureMethod::ProviderSecondaryIp { .. });
         draft.effective.captures.insert(self.address.0, intent);
+        if self.delivery.mode == DeliveryMode::Bgp {
+            return self.leave_to_bgp(way, resource, draft, sink);
+        }
         if may_appear_here {
             self.outrank_own_address(&way, resource, draft, sink);
         }
@@ -151,16 +152,53 @@ impl RemoteAddressClaim {
         draft: &mut Draft,
         sink: &mut Sink<'_>,
     ) {
-        let key = RouteKey {
-            table: LOCAL_TABLE,
-            destination: self.address.host_route(),
-            metric: 0,
-        };
+        let key = self.local_key();
         let target = RouteTarget::Unicast {
             device: Some(way.device.clone()),
             gateway: way.path.as_ref().and_then(|path| path.gateway),
         };
         draft.add_route(resource, "address", key, target, None, sink);
+    }
+
+    fn delivery_intent(&self) -> DeliveryIntent {
+        match self.delivery.mode {
+            DeliveryMode::Route => DeliveryIntent::Route,
+            DeliveryMode::Bgp => DeliveryIntent::Bgp {
+                outrank: self.capture.may_appear_here().then(|| self.local_key()),
+            },
+        }
+    }
+
+    fn local_key(&self) -> RouteKey {
+        RouteKey {
+            table: LOCAL_TABLE,
+            destination: self.address.host_route(),
+            metric: 0,
+        }
+    }
+
+    /// The speaker makes the route; what the tunnel carries is known all the same.
+    fn leave_to_bgp(
+        &self,
+        way: Way,
+        resource: &Resource<'_>,
+        draft: &mut Draft,
+        sink: &mut Sink<'_>,
+    ) {
+        if draft.effective.bgp.is_none() && !draft.lacks("BGPRouter") {
+            let found = Diagnostic::error("no-bgp-router", "there is no BGPRouter to find the way")
+                .hint("declare one, or write `mode: route`");
+            resource.report(sink, "delivery.mode", found);
+        }
+        let path = way.path.as_ref();
+        draft.carry(crate::config::draft::Delivery {
+            owner: resource.id.clone(),
+            mark: resource.at("address"),
+            device: way.device,
+            destination: self.address.host_route(),
+            path: path.map(|path| path.id.name.clone()),
+            gateway: path.and_then(|path| path.gateway),
+        });
     }
 
     /// Enters the claim; an address that is claimed already or is our own is refused.

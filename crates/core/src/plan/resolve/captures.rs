@@ -6,12 +6,14 @@ use api::{IfName, MobileAddress};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::links::After;
+use super::routes::MAIN_TABLE;
 use super::settings;
-use crate::Effective;
-use crate::effective::{CaptureIntent, CaptureMethod};
+use crate::effective::{CaptureIntent, CaptureMethod, DeliveryIntent, RouteKey, RouteTarget};
 use crate::host::{Host, is_point_to_point};
-use crate::observed::Address;
-use crate::plan::desired::Desired;
+use crate::kinds::OVERLAY_METRIC;
+use crate::observed::{Address, Route};
+use crate::plan::desired::{Desired, RouteWish};
+use crate::{BGP_PROTOCOL, Effective, OWNER_PROTOCOL};
 
 /// All captures.
 pub(super) fn resolve_captures<'a>(
@@ -28,10 +30,35 @@ pub(super) fn resolve_captures<'a>(
                 if matches!(intent.method, CaptureMethod::ProviderSecondaryIp { .. }) {
                     resolve_absence(*address, intent, ifname, effective, host, desired);
                 }
-                resolve_attraction(*address, intent, ifname, after, desired);
+                resolve_attraction(*address, intent, ifname, host, after, desired);
             }
             Err(reason) => desired.wait(&intent.owner, reason),
         }
+    }
+}
+
+/// Where the speaker's route to an address leads.
+fn best_path<'a>(address: MobileAddress, host: &Host<'a>) -> Option<&'a RouteTarget> {
+    let key = RouteKey {
+        table: MAIN_TABLE,
+        destination: address.host_route(),
+        metric: OVERLAY_METRIC,
+    };
+    let mut routes = host.routes(&key).iter();
+    let found = routes.find(|route| route.protocol == BGP_PROTOCOL);
+    found.map(|route| &route.target)
+}
+
+/// The route that goes the way of BGP's.
+fn follow<'a>(intent: &'a CaptureIntent, key: &RouteKey, target: &RouteTarget) -> RouteWish<'a> {
+    RouteWish {
+        owner: &intent.owner,
+        route: Route {
+            key: key.clone(),
+            target: target.clone(),
+            preferred_source: None,
+            protocol: OWNER_PROTOCOL,
+        },
     }
 }
 
@@ -40,12 +67,23 @@ fn resolve_attraction<'a>(
     address: MobileAddress,
     intent: &'a CaptureIntent,
     ifname: &'a IfName,
+    host: &Host<'a>,
     after: &After<'a>,
     desired: &mut Desired<'a>,
 ) {
     // Nothing may be attracted that cannot be delivered.
     if let Err(reason) = after.usable_link(&intent.tunnel) {
         return desired.wait(&intent.owner, reason);
+    }
+    if let DeliveryIntent::Bgp { outrank } = &intent.delivery {
+        let Some(target) = best_path(address, host) else {
+            let reason = format!("BGP has no path to {address}");
+            return desired.wait(&intent.owner, reason);
+        };
+        if let Some(key) = outrank {
+            let wish = follow(intent, key, target);
+            desired.routes.insert(key, wish);
+        }
     }
     settings::want_on_capture(intent, ifname, after, desired);
     if matches!(intent.method, CaptureMethod::ProxyArp { .. }) {

@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 
 use super::links::After;
 use crate::effective::{RouteIntent, RouteKey, RouteTarget};
-use crate::host::{Host, is_our_route, target_words};
+use crate::host::{Host, is_of_bgp, is_our_route, target_words};
 use crate::observed::Route;
 use crate::plan::desired::{Desired, RouteWish};
 use crate::{Effective, OWNER_PROTOCOL};
@@ -94,7 +94,9 @@ fn check_admission(
     }
     // Where routerd held a route, a foreign one took its place: that is drift. Elsewhere it was there first.
     let held = host.ledger.routes.contains(&route.key);
-    let foreign = standing.iter().find(|route| !is_our_route(route));
+    let foreign = standing
+        .iter()
+        .find(|route| !is_our_route(route) && !is_of_bgp(route));
     match foreign {
         Some(foreign) if !held => Err(format!(
             "a route of protocol {} is in the way: {} {} metric {}",
@@ -153,7 +155,8 @@ impl<'a> OnLink<'a> {
         after: &After<'_>,
         desired: &Desired<'_>,
     ) -> Self {
-        let foreign = host.observed.routes.iter().filter(|r| !is_our_route(r));
+        let routes = host.observed.routes.iter();
+        let foreign = routes.filter(|r| !is_our_route(r) && !is_of_bgp(r));
         let foreign = foreign.map(|route| (&route.key, &route.target));
         let wanted = effective.routes.iter();
         let wanted = wanted.filter(|(key, _)| desired.routes.contains_key(*key));

@@ -201,6 +201,7 @@ fn capture() -> impl Strategy<Value = (MobileAddressText, CaptureIntent)> {
                 domain: "10.77.60.0/24".parse().expect("prefix"),
                 interface: interface.map(name),
                 tunnel: name(tunnel),
+                delivery: DeliveryIntent::Route,
                 method,
             };
             (address, intent)
