@@ -4,6 +4,7 @@
 
 pub mod arp;
 pub mod bfd;
+pub mod fib;
 pub mod host;
 pub mod namespace;
 pub mod netlink;
@@ -11,6 +12,7 @@ pub mod nft;
 pub mod plain;
 pub mod plugin;
 pub mod sysctl;
+pub mod tcp;
 pub mod tunnel;
 pub mod watch;
 pub mod wireguard;

@@ -4,16 +4,24 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use routerd_core::OWNER_MARK;
-use routerd_core::Observed;
 use routerd_core::kernel::KernelError;
-use routerd_core::observed::{Features, Lookup, Query};
+use routerd_core::observed::{Features, Lookup, Query, Route};
 use routerd_core::sysctl::{Sysctl, SysctlKey};
+use routerd_core::{BGP_PROTOCOL, OWNER_MARK, Observed};
 
 use super::{Host, clock, failed};
 use crate::netlink::link::{self, Entry, Names};
 use crate::netlink::{address, neighbour, route};
 use crate::{nft, plain, sysctl, wireguard};
+
+/// The speaker may have very many routes, and watches them itself.
+fn routes(host: &mut Host, names: &Names, query: &Query) -> Result<Vec<Route>, KernelError> {
+    let mut routes = route::dump(&mut host.route, names).map_err(failed("dump routes"))?;
+    routes.retain(|route| {
+        route.protocol != BGP_PROTOCOL || query.bgp.contains(&route.key.destination)
+    });
+    Ok(routes)
+}
 
 pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, KernelError> {
     let entries = link::dump(&mut host.route).map_err(failed("dump links"))?;
@@ -24,6 +32,7 @@ pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, Kernel
         .map_err(failed("dump addresses"))?;
     let neighbours =
         neighbour::dump(&mut host.route, &names).map_err(failed("dump proxy neighbours"))?;
+    let routes = routes(host, &names, query)?;
     let links = entries
         .into_iter()
         .map(|entry| (entry.name, entry.link))
@@ -38,7 +47,7 @@ pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, Kernel
             kernel_tunnels: plain::offered(&query.tunnels),
         },
         addresses: addresses.into_iter().collect(),
-        routes: route::dump(&mut host.route, &names).map_err(failed("dump routes"))?,
+        routes,
         proxy_neighbours: neighbours.into_iter().collect(),
         sysctls,
         tables: nftables.tables.clone(),

@@ -77,7 +77,7 @@ impl Request {
 }
 
 /// Appends an attribute.
-pub(super) fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(crate) fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.extend_from_slice(&((value.len() + 4) as u16).to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(value);
@@ -97,6 +97,8 @@ pub struct Message<'a> {
     pub flags: u16,
     /// Of the request that it answers.
     pub(crate) sequence: u32,
+    /// The socket whose request it answers or tells of.
+    pub(crate) port: u32,
     /// What follows `struct nlmsghdr`.
     pub payload: &'a [u8],
 }
@@ -139,6 +141,7 @@ impl<'a> Iterator for Messages<'a> {
             kind: u16_at(message, 4)?,
             flags: u16_at(message, 6)?,
             sequence: u32_at(message, 8)?,
+            port: u32_at(message, 12)?,
             payload,
         })
     }

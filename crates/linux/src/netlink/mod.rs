@@ -22,7 +22,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 pub(crate) use listen::Listener;
 pub use message::{Attributes, Message, Request};
-pub(crate) use message::{Messages, ipv4, ipv6, text, u16_at, u32_at};
+pub(crate) use message::{Messages, attribute, ipv4, ipv6, text, u16_at, u32_at};
 
 /// Large enough for every message the kernel makes without being asked for statistics.
 const RECEIVE_BUFFER: usize = 256 * 1024;
@@ -119,6 +119,17 @@ impl Socket {
             buffer: vec![0; RECEIVE_BUFFER],
             sequence: 0,
         })
+    }
+
+    /// The number by which the kernel names this socket to others.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub(crate) fn port(&self) -> Result<u32, Error> {
+        let mut address = SocketAddr::new(0, 0);
+        let named = self.socket.get_address(&mut address);
+        named.map_err(Error::socket("name"))?;
+        Ok(address.port_number())
     }
 
     /// Asks for a list and returns what `parse` makes of its entries.

@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
-use routerd_core::{OWNER_PROTOCOL, TABLE_PREFIX};
+use routerd_core::{BGP_PROTOCOL, OWNER_PROTOCOL, TABLE_PREFIX};
 
 use crate::netlink::{Error, Listener, Message, text};
 use crate::wireguard::Drivers;
@@ -163,7 +163,9 @@ fn reason(message: Message<'_>) -> Option<Wake> {
             // Every address brings three routes in the table `local`, which nobody looks at but for ours.
             let [table, protocol] = [4, 5].map(|at| message.payload.get(at));
             let kernels = table == Some(&libc::RT_TABLE_LOCAL) && protocol != Some(&OWNER_PROTOCOL);
-            (!kernels).then_some(Wake::Route)
+            // The speaker looks after its own.
+            let speakers = protocol == Some(&BGP_PROTOCOL);
+            (!kernels && !speakers).then_some(Wake::Route)
         }
         libc::RTM_NEWRULE | libc::RTM_DELRULE => Some(Wake::Route),
         RTM_NEWNETCONF | RTM_DELNETCONF => Some(Wake::Sysctl),

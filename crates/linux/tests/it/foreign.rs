@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use routerd_core::effective::{
-    AddressIntent, CaptureIntent, CaptureMethod, Effective, RouteIntent, RouteKey, RouteTarget,
+    AddressIntent, CaptureIntent, CaptureMethod, DeliveryIntent, Effective, RouteIntent, RouteKey,
+    RouteTarget,
 };
 use routerd_core::plan::{plan, query, record, settle};
 use routerd_core::{Kernel, Ledger, Observed};
@@ -124,6 +125,7 @@ fn add_capture(wanted: &mut Effective, address: MobileAddress, by_arp: bool) {
         domain: "10.0.0.0/24".parse().expect("prefix"),
         interface: Some(name("lan")),
         tunnel: name("tunnel"),
+        delivery: DeliveryIntent::Route,
         method: if by_arp {
             CaptureMethod::ProxyArp { gratuitous: true }
         } else {
