@@ -1,6 +1,7 @@
 //! The command line itself. `docs/reference/cli.md` is made from it.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use api::control::{DEFAULT_CONFIG, DEFAULT_SOCKET};
@@ -143,15 +144,36 @@ pub(crate) struct Apply {
 pub(crate) struct Get {
     /// Kind of resource, in any case, plural or shortened; all kinds without it
     pub(crate) kind: Option<String>,
-    /// Name of one resource
+    /// Name of one resource; after `bgp`: peers, routes, bfd, next-hops or events
     pub(crate) name: Option<String>,
+    /// After `bgp routes`: a destination, of which every path is listed
+    pub(crate) destination: Option<String>,
+    #[command(flatten)]
+    pub(crate) bgp: BgpRoutes,
     #[command(flatten)]
     pub(crate) show: Show,
 }
 
+/// Which routes of BGP.
+#[derive(Debug, Args)]
+pub(crate) struct BgpRoutes {
+    /// `bgp routes`: those that were refused, and why
+    #[arg(long, conflicts_with_all = ["received_from", "sent_to"])]
+    pub(crate) rejected: bool,
+    /// `bgp routes`: those that a peer announced and policy accepted
+    #[arg(long, value_name = "PEER", conflicts_with = "sent_to")]
+    pub(crate) received_from: Option<IpAddr>,
+    /// `bgp routes`: those that a peer was sent
+    #[arg(long, value_name = "PEER")]
+    pub(crate) sent_to: Option<IpAddr>,
+    /// `bgp events`: go on until interrupted
+    #[arg(long)]
+    pub(crate) follow: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Describe {
-    /// KIND/NAME, or KIND followed by NAME
+    /// KIND/NAME, or KIND followed by NAME; `bgp` followed by a destination says why a path is best
     pub(crate) resource: String,
     /// Name, if the first argument is only the kind
     pub(crate) name: Option<String>,

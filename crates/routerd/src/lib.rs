@@ -5,6 +5,7 @@
 //! was changed is in the store before the change.
 
 mod actions;
+mod bgp;
 pub mod cli;
 mod control;
 mod doctor;

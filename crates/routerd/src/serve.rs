@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 use crate::actions::Actions;
+use crate::bgp::Bgp;
 use crate::cli::Serve;
 use crate::control::{self, Control};
 use crate::dynamic::{Shelf, Worker};
@@ -51,6 +52,10 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     let shared = Shared::open(&state_file, Arc::default())?;
     shared.store.recover_runs(federation::now())?;
     let view = View::new(open, Arc::clone(&captures), config.clone(), state_file);
+    let woken = outbox.clone();
+    let memory = options.runtime_dir.join("bgp-sessions");
+    let speaker = Arc::new(Bgp::new(memory, move || woken.wake("bgp")));
+    let view = view.with_speaker(Arc::clone(&speaker));
     let view = Arc::new(view.with_federation(Arc::clone(&shared)));
     let events = Arc::clone(&shared.store);
     let federation = federation::start(shared, view.follow())?;
@@ -72,6 +77,8 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
         outbox.clone(),
     );
     let crew = Crew::start(Arc::clone(&actions), dynamic, federation, &view)?;
+    )?
+    .with_speaker(Arc::clone(&speaker));
     let socket = options.socket();
     let listener = control::bind(&socket)?;
     tracing::info!(
@@ -81,6 +88,7 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     );
     let mut looping = start_loop(engine, inbox, config)?;
     let control = Control::new(view, outbox.clone(), actions);
+    let control = Control::new(view, outbox.clone(), Arc::clone(&actions)).with_speaker(speaker);
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(READERS)

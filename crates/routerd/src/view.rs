@@ -23,6 +23,7 @@ use routerd_core::{Effective, Kernel, Ledger, Observed, Plan, config, plan};
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::bgp::Bgp;
 use crate::engine::{Captures, merged};
 use crate::federation::{self, Shared};
 use crate::store::{Removals, Store, StoreError, digest, timestamp};
@@ -73,6 +74,7 @@ pub(crate) struct View {
     /// What is in force, for those that follow it.
     followed: watch::Sender<Arc<Effective>>,
     federation: Option<Arc<Shared>>,
+    speaker: Option<Arc<Bgp>>,
 }
 
 /// Hears the generation in force and what it asks for, whenever something is published.
@@ -95,7 +97,14 @@ impl View {
             listeners: RwLock::default(),
             followed: watch::channel(Arc::default()).0,
             federation: None,
+            speaker: None,
         }
+    }
+
+    /// Tells of the BGP speaker, too.
+    pub(crate) fn with_speaker(mut self, speaker: Arc<Bgp>) -> Self {
+        self.speaker = Some(speaker);
+        self
     }
 
     /// Tells of event federation, too.
@@ -300,6 +309,10 @@ impl View {
         plan: &Plan,
     ) -> Result<Vec<ResourceStatus>, ReadError> {
         let mut statuses = statuses(snapshot, observed, plan);
+        if let (Some(bgp), Some(speaker)) = (&snapshot.effective.bgp, &self.speaker) {
+            let standing = speaker.standing().unwrap_or_default();
+            routerd_core::bgp::report(bgp, &standing, &mut statuses);
+        }
         let Some(shared) = &self.federation else {
             return Ok(statuses);
         };

@@ -25,6 +25,7 @@ const PURE: &[(&str, &[&str])] = &[
             "hmac",
             "ipnet",
             "routerd-api",
+            "routerd-bgp",
             "saphyr",
             "saphyr-parser",
             "schemars",
@@ -41,7 +42,7 @@ const PURE: &[(&str, &[&str])] = &[
 const WORKSPACE: &[(&str, &[&str])] = &[
     ("routerd-api", &[]),
     ("routerd-bgp", &[]),
-    ("routerd-core", &["routerd-api"]),
+    ("routerd-core", &["routerd-api", "routerd-bgp"]),
     (
         "routerd-linux",
         &["routerd-api", "routerd-bgp", "routerd-core"],
@@ -56,7 +57,7 @@ const WORKSPACE: &[(&str, &[&str])] = &[
             "routerd-linux",
         ],
     ),
-    ("routerctl", &["routerd-api", "routerd-core"]),
+    ("routerctl", &["routerd-api", "routerd-bgp", "routerd-core"]),
     ("routerd-lab", &["routerd-api", "routerd-linux"]),
     (
         "routerd-bench",

@@ -4,6 +4,7 @@ use api::ResourceId;
 use api::control::Resource;
 use serde_json::Value;
 
+use super::bgp;
 use super::get::{known_kind, short};
 use crate::cli::Describe;
 use crate::client::Client;
@@ -16,6 +17,9 @@ pub(super) fn run(
     client: &Client,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, Failure> {
+    if let ("bgp", Some(destination)) = (options.resource.as_str(), &options.name) {
+        return bgp::explain(destination, options.show, client, terminal);
+    }
     let id = identity(options)?;
     let resources: Vec<Resource> = client.get("/v1/resources")?;
     let Some(resource) = resources.into_iter().find(|resource| resource.id == id) else {

@@ -22,7 +22,7 @@ pub(super) fn run(show: Show, client: &Client, terminal: &mut Terminal<'_>) -> R
 }
 
 /// `2026-05-30T03:12:47Z` for milliseconds since the epoch (RFC 3339), by the civil calendar.
-fn utc(at: i64) -> String {
+pub(super) fn utc(at: i64) -> String {
     let seconds = at.div_euclid(1_000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);

@@ -4,7 +4,7 @@ use api::control::Resource;
 use routerd_core::config;
 use serde_json::Value;
 
-use super::phase_cell;
+use super::{bgp, phase_cell};
 use crate::cli::Get;
 use crate::client::Client;
 use crate::failure::{FAILED, Failure, OK};
@@ -35,6 +35,9 @@ pub(super) fn run(
     client: &Client,
     terminal: &mut Terminal<'_>,
 ) -> Result<u8, Failure> {
+    if options.kind.as_deref() == Some("bgp") {
+        return bgp::run(options, client, terminal);
+    }
     let kind = options.kind.as_deref().map(known_kind).transpose()?;
     let mut resources: Vec<Resource> = client.get("/v1/resources")?;
     if let Some(kind) = kind {

@@ -3,6 +3,7 @@
 mod action;
 mod apply;
 mod beside;
+mod bgp;
 mod completions;
 mod describe;
 mod doctor;

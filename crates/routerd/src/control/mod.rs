@@ -1,6 +1,7 @@
 //! The control API of `api::control` over the Unix socket.
 
 mod actions;
+mod bgp;
 mod listener;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub(crate) use listener::{bind, serve};
 
 use self::listener::Caller;
 use crate::actions::Actions;
+use crate::bgp::Bgp;
 use crate::engine::{ApplyError, Candidate, Message, Outbox};
 use crate::store::StoreError;
 use crate::view::{ReadError, View};
@@ -42,6 +44,7 @@ pub(crate) struct Control {
     view: Arc<View>,
     outbox: Outbox,
     actions: Arc<Actions>,
+    speaker: Option<Arc<Bgp>>,
     /// Whether a change is under way.
     busy: Arc<AtomicBool>,
 }
@@ -52,8 +55,15 @@ impl Control {
             view,
             outbox,
             actions,
+            speaker: None,
             busy: Arc::default(),
         }
+    }
+
+    /// Answers for a BGP speaker, too.
+    pub(crate) fn with_speaker(mut self, speaker: Arc<Bgp>) -> Self {
+        self.speaker = Some(speaker);
+        self
     }
 
     /// All routes.
@@ -73,8 +83,10 @@ impl Control {
             .route("/v1/doctor", get(doctor_all))
             .route("/v1/doctor/{area}", get(doctor))
             .merge(actions::quick())
+            .merge(bgp::quick())
             .layer(middleware::from_fn(in_time))
             .merge(actions::slow())
+            .merge(bgp::slow())
             .fallback(unknown)
             .method_not_allowed_fallback(unknown)
             .layer(middleware::from_fn(in_bounds))

@@ -21,6 +21,7 @@ use routerd_core::observed::ArpConflict;
 
 use self::echo::Echo;
 use self::parts::{Refused, Startup};
+use crate::bgp::Bgp;
 use crate::dynamic::{Key, Shelf};
 use crate::store::{EventKind, Store, StoreError};
 use crate::view::{Snapshot, View};
@@ -71,6 +72,8 @@ pub(crate) struct Engine {
     alarm: Option<Timestamp>,
     /// Parts that the host refused.
     refused: BTreeMap<Key, Refused>,
+    /// Finds ways where the configuration leaves them to BGP.
+    speaker: Option<Arc<Bgp>>,
     /// How long a change may take to show on the host.
     patience: Duration,
     repaired: Echo,
@@ -106,10 +109,17 @@ impl Engine {
             merged_version: 0,
             alarm: None,
             refused: BTreeMap::new(),
+            speaker: None,
             patience,
             repaired: Echo::default(),
             failed: Echo::default(),
         })
+    }
+
+    /// Has a BGP speaker.
+    pub(crate) fn with_speaker(mut self, speaker: Arc<Bgp>) -> Self {
+        self.speaker = Some(speaker);
+        self
     }
 
     /// Puts right whatever differs from the generation in force.

@@ -11,6 +11,7 @@ use routerd_core::plan::Action;
 use routerd_core::{Effective, Ledger, Observed, Plan, Step, plan};
 
 use super::Engine;
+use crate::bgp::Wish;
 use crate::store::{Removals, StoreError};
 use crate::view::lock;
 
@@ -166,6 +167,9 @@ impl Engine {
         pass: &mut Pass,
     ) -> Result<(), StoreError> {
         lock(&self.captures).update(&plan::responders(target, &look.observed));
+        if let Some(speaker) = &self.speaker {
+            speaker.update(Wish::new(target, &look.observed));
+        }
         pass.settled = look.plan.steps.is_empty();
         pass.waiting = look.plan.waiting;
         let ledger = plan::settle(&self.state.ledger, target, &look.observed);

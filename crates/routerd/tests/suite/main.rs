@@ -4,6 +4,7 @@
 //! `unshare`, as root or, where that is allowed, without being root.
 
 mod actions;
+mod bgp;
 mod crash;
 mod daemon;
 mod dynamic;
