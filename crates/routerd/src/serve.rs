@@ -52,9 +52,7 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     let shared = Shared::open(&state_file, Arc::default())?;
     shared.store.recover_runs(federation::now())?;
     let view = View::new(open, Arc::clone(&captures), config.clone(), state_file);
-    let woken = outbox.clone();
-    let memory = options.runtime_dir.join("bgp-sessions");
-    let speaker = Arc::new(Bgp::new(memory, move || woken.wake("bgp")));
+    let speaker = open_speaker(options, &outbox);
     let view = view.with_speaker(Arc::clone(&speaker));
     let view = Arc::new(view.with_federation(Arc::clone(&shared)));
     let events = Arc::clone(&shared.store);
@@ -67,7 +65,8 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
         Arc::clone(&shelf),
         Arc::clone(&view),
         Engine::PATIENCE,
-    )?;
+    )?
+    .with_speaker(Arc::clone(&speaker));
     let actions = open_actions(options, &view)?;
     let dynamic = Worker::new(
         shelf,
@@ -77,8 +76,6 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
         outbox.clone(),
     );
     let crew = Crew::start(Arc::clone(&actions), dynamic, federation, &view)?;
-    )?
-    .with_speaker(Arc::clone(&speaker));
     let socket = options.socket();
     let listener = control::bind(&socket)?;
     tracing::info!(
@@ -87,8 +84,7 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
         std::process::id()
     );
     let mut looping = start_loop(engine, inbox, config)?;
-    let control = Control::new(view, outbox.clone(), actions);
-    let control = Control::new(view, outbox.clone(), Arc::clone(&actions)).with_speaker(speaker);
+    let control = Control::new(view, outbox.clone(), actions).with_speaker(speaker);
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(READERS)
@@ -162,6 +158,13 @@ fn open_plugins(options: &Serve) -> Result<Plugins> {
     let program = std::env::current_exe().context("find this program")?;
     let hidden = vec![options.config.clone(), options.runtime_dir.clone()];
     Ok(Plugins::open(program, &options.state.state_file, hidden)?)
+}
+
+/// The speaker, which begins with the first configuration that has one.
+fn open_speaker(options: &Serve, outbox: &Outbox) -> Arc<Bgp> {
+    let outbox = outbox.clone();
+    let memory = options.runtime_dir.join("bgp-sessions");
+    Arc::new(Bgp::new(memory, move || outbox.wake("bgp")))
 }
 
 /// Journald adds the time of its own; colours are for terminals.
