@@ -22,7 +22,7 @@ use super::journal::Journal;
 use super::memory::Memory;
 use super::transport::{Listener, Reaches};
 use super::watch::Watch;
-use super::{Line, Request, Wish, view};
+use super::{Line, Request, view};
 
 const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
