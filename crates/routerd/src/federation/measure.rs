@@ -148,10 +148,10 @@ pub fn plain_nats(server: SocketAddr, messages: usize, lone: usize) -> Result<Sa
         .enable_all()
         .build()
         .context("start runtime")?;
-    let done = runtime.block_on(tokio::time::timeout(
-        PATIENCE,
-        nats_alone(server, messages, lone),
-    ));
+    let done = runtime.block_on(async {
+        let measured = nats_alone(server, messages, lone);
+        tokio::time::timeout(PATIENCE, measured).await
+    });
     done.context("NATS is too slow")?
         .map_err(|error| anyhow::anyhow!("NATS: {error}"))
 }
