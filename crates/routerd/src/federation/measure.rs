@@ -7,10 +7,12 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use api::ResourceId;
 use api::event::Event;
+use async_nats::jetstream::context::Context;
 use futures_util::StreamExt;
+use hyper::body::Bytes;
 use routerd_core::Effective;
 use routerd_core::federation::intent::{
     Auth, Federation, GroupIntent, NatsIntent, PeerIntent, Retention, Transport,
@@ -19,8 +21,11 @@ use routerd_core::federation::receive::{Batch, Outcome};
 use routerd_core::federation::wire::{Address, Head};
 use tokio::sync::watch;
 
+use super::answer::event_id;
 use super::exchange::{Exchange, Taken};
-use super::{Running, Shared, answer::event_id, now, start};
+use super::{Running, Shared, now, start};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const GROUP: &str = "bench";
 /// How long anything may take before the measurement is given up.
@@ -156,12 +161,7 @@ pub fn plain_nats(server: SocketAddr, messages: usize, lone: usize) -> Result<Sa
         .map_err(|error| anyhow::anyhow!("NATS: {error}"))
 }
 
-async fn nats_alone(
-    server: SocketAddr,
-    messages: usize,
-    lone: usize,
-) -> Result<Sample, Box<dyn std::error::Error + Send + Sync>> {
-    const UNDER_WAY: usize = 500;
+async fn nats_alone(server: SocketAddr, messages: usize, lone: usize) -> Result<Sample, Failure> {
     use async_nats::jetstream::{self, consumer::pull, stream};
     let context = jetstream::new(async_nats::connect(server.to_string()).await?);
     let wanted = stream::Config {
@@ -178,29 +178,16 @@ async fn nats_alone(
         },
     );
     let mut incoming = consumer.await?.messages().await?;
-    let payload = hyper::body::Bytes::from(vec![b'x'; 300]);
+    let payload = Bytes::from(vec![b'x'; 300]);
 
     let began = Instant::now();
-    let publish = async {
-        let mut left = messages;
-        while left > 0 {
-            let mut acks = Vec::with_capacity(UNDER_WAY);
-            for _ in 0..left.min(UNDER_WAY) {
-                acks.push(context.publish("plain", payload.clone()).await?);
-            }
-            left -= acks.len();
-            for ack in acks {
-                ack.await?;
-            }
-        }
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
-    };
+    let publish = publish(&context, &payload, messages);
     let consume = async {
         for _ in 0..messages {
             let message = incoming.next().await.ok_or("the consumer ended")??;
             message.ack().await?;
         }
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+        Ok::<_, Failure>(())
     };
     tokio::try_join!(publish, consume)?;
     let per_second = messages as f64 / began.elapsed().as_secs_f64();
@@ -219,6 +206,22 @@ async fn nats_alone(
         p50: quantile(&mut times, 0.5),
         p99: quantile(&mut times, 0.99),
     })
+}
+
+/// Publishes with many messages under way; done when NATS has acknowledged all.
+async fn publish(context: &Context, payload: &Bytes, mut left: usize) -> Result<(), Failure> {
+    const UNDER_WAY: usize = 500;
+    while left > 0 {
+        let mut acks = Vec::with_capacity(UNDER_WAY);
+        for _ in 0..left.min(UNDER_WAY) {
+            acks.push(context.publish("plain", payload.clone()).await?);
+        }
+        left -= acks.len();
+        for ack in acks {
+            ack.await?;
+        }
+    }
+    Ok(())
 }
 
 /// A node with a store of its own.

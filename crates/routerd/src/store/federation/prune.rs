@@ -98,7 +98,7 @@ impl EventStore {
             tx.prepare_cached(
                 "DELETE FROM federation_work WHERE expires_at <= ?1
                    AND state IN ('succeeded', 'expired')
-                   AND seq NOT IN (SELECT seq FROM federation_events)",
+                   AND NOT EXISTS (SELECT 1 FROM federation_events e WHERE e.seq = federation_work.seq)",
             )?
             .execute([now])?;
             Ok(())

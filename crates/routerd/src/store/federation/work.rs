@@ -261,7 +261,7 @@ fn take(
 fn forget_pruned(tx: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<DueBatch>> {
     tx.prepare_cached(
         "UPDATE federation_work SET state = 'expired' WHERE subscription = ?1 AND state = 'pending'
-         AND seq NOT IN (SELECT seq FROM federation_events)",
+         AND NOT EXISTS (SELECT 1 FROM federation_events e WHERE e.seq = federation_work.seq)",
     )?
     .execute([name])?;
     Ok(None)
