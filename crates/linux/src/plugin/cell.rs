@@ -217,6 +217,8 @@ impl Ended {
 /// Second stage, inside: shuts the doors and becomes the plugin.
 fn enter(inside: &Inside) -> Result<ExitCode, PluginError> {
     let cell = &inside.cell;
+    // The service may run with a mask that hides from the plugin the very folders that are made for it here.
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
     if cell.sandbox {
         root::enter(&inside.writable, &cell.hidden, cell.network)?;
     }

@@ -230,6 +230,29 @@ fn folders_of_its_own_that_its_environment_names_are_writable() {
 }
 
 #[test]
+fn a_strict_mask_of_the_service_hides_nothing_from_it() {
+    let Some(bench) = Bench::new() else { return };
+    let own = tempfile::Builder::new()
+        .prefix("routerd-own-")
+        .tempdir_in("/var/tmp")
+        .expect("a folder");
+    chown(own.path(), Some(65534), Some(65534)).expect("owner");
+    let mut job = bench.job("echo kept > $OWN/token && cat < /dev/null && umask");
+    // As the unit file has it.
+    let masked = bench.folder.path().join("masked");
+    let program = format!(
+        "#!/bin/sh\numask 077\nexec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_routerd")
+    );
+    fs::write(&masked, program).expect("written");
+    fs::set_permissions(&masked, Permissions::from_mode(0o755)).expect("mode");
+    job.program = masked;
+    job.cell.env = [("OWN".to_owned(), own.path().display().to_string())].into();
+    assert_eq!(text_of(&run(&job).expect("it is tried")), "0077");
+    assert!(own.path().join("token").exists());
+}
+
+#[test]
 fn when_its_time_is_up_it_goes_with_everything_it_started() {
     let Some(bench) = Bench::new() else { return };
     let own = tempfile::Builder::new()

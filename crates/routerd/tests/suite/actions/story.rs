@@ -1,6 +1,6 @@
 //! From a claim to a rollback, as an operator does it.
 
-use super::bench::Bench;
+use super::bench::{Bench, OPEN};
 use crate::daemon::until;
 use crate::namespace::{examples, isolated, run};
 
@@ -148,6 +148,54 @@ fn story() {
         ["rolledBack", "rolledBack", "pending", "pending"]
     );
     bench.daemon.stop();
+}
+
+/// With a policy that asks for no approval the daemon does and undoes by itself what the configuration asks for.
+fn by_itself() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    cloud_link();
+    bench.daemon.start();
+    let whole = configuration(&bench, OPEN);
+    let (rest, claim) = whole
+        .split_once("    - apiVersion: hybrid.routerd.net/v1alpha1\n      kind: RemoteAddressClaim")
+        .expect("a claim");
+    let (_, executor) = claim.split_once("---\n").expect("an executor");
+    let without = format!("{rest}---\n{executor}");
+    bench.apply(&whole);
+    let states = |bench: &Bench, wanted: &[&str]| {
+        until(&format!("{wanted:?}"), || bench.states() == wanted);
+    };
+    states(&bench, &["succeeded", "succeeded"]);
+    assert!(bench.is_true("ipForwarding", "ce-router-nic"));
+    // A restart changes nothing.
+    bench.daemon.kill();
+    bench.daemon.start();
+    bench.apply(&whole);
+    let before = bench.asked();
+    bench.apply(&without);
+    states(&bench, &["rolledBack", "rolledBack"]);
+    let mut asked = bench.asked();
+    let back = asked.split_off(before.len());
+    assert_eq!(
+        back,
+        [
+            "rollback assign-secondary-ip ce-router-nic",
+            "rollback ensure-forwarding-enabled ce-router-nic"
+        ]
+    );
+    bench.apply(&whole);
+    states(
+        &bench,
+        &["rolledBack", "rolledBack", "succeeded", "succeeded"],
+    );
+    bench.daemon.stop();
+}
+
+#[test]
+fn the_daemon_goes_on_by_itself() {
+    isolated("actions::story::the_daemon_goes_on_by_itself", by_itself);
 }
 
 #[test]
