@@ -263,7 +263,21 @@ mod tests {
                     (with_impossible(&config, 51999), &[]),
                     (config, &[]),
                 ];
-                for (text, expected) in texts {
+                let two_site = &entry.parameters;
+                // What is imported by hand names the profile in the plan, not in the configuration.
+                let captures = [
+                    (CloudCapture::ByHand, &["unused-resource"][..]),
+                    (CloudCapture::SecondaryIp, &[]),
+                    (CloudCapture::RouteTable, &[]),
+                ];
+                let executors = captures
+                    .into_iter()
+                    .filter(|_| two_site.cloud == Cloud::Azure && site == Site::Cloud)
+                    .map(|(capture, expected)| {
+                        let config = whole_with(two_site, site, key, capture);
+                        (with_executor(&config, two_site), expected)
+                    });
+                for (text, expected) in texts.into_iter().chain(executors) {
                     let name = format!("{}-{}.yaml", entry.id, site.label());
                     let files = vec![SourceFile { name, text }];
                     let loaded = routerd_core::config::load(&Config { files });

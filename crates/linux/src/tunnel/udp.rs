@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -16,6 +17,11 @@ use super::mmsg::{self, BATCH, Endpoint, Outgoing};
 
 /// Bytes that the kernel may hold for us in each direction: bursts of many peers at once.
 const BUFFER: usize = 8 * 1024 * 1024;
+
+/// How long a port that is left may be held by those who still use its sockets.
+const LAST_USE: Duration = Duration::from_secs(2);
+/// How often to look whether they still do.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// How often a port that is free for IPv4 and not for IPv6 is given up for another.
 const PORT_TRIES: usize = 32;
@@ -53,7 +59,8 @@ impl Udp {
     }
 
     /// Listens on another port, 0 for any, and returns the new sockets, from which somebody has to receive.
-    /// Those of the old port are shut down once the new ones stand. The port in use is no change.
+    /// Those of the old port are shut down once the new ones stand, and the old port is free for others when this
+    /// returns. The port in use is no change.
     pub(super) fn listen(&self, port: u16) -> io::Result<Vec<Arc<Socket>>> {
         if port != 0 && port == self.port() {
             return Ok(Vec::new());
@@ -63,8 +70,10 @@ impl Udp {
         let sockets = sockets.map(Arc::clone).collect();
         let mut current = self.pair.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *current, pair);
+        drop(current);
         for socket in [old.v4, old.v6].into_iter().flatten() {
             socket.shut_down();
+            wait_until_alone(&socket);
         }
         Ok(sockets)
     }
@@ -149,6 +158,15 @@ impl Pair {
                 }
             }
         }
+    }
+}
+
+/// Waits until nobody else uses a socket that was shut down: its port is held as long as somebody does. Receivers
+/// wake at once, senders are through with a batch in no time; who still is not is not waited for.
+fn wait_until_alone(socket: &Arc<Socket>) {
+    let deadline = Instant::now() + LAST_USE;
+    while Arc::strong_count(socket) > 1 && Instant::now() < deadline {
+        std::thread::sleep(LOOK);
     }
 }
 
@@ -279,5 +297,35 @@ impl Socket {
     fn wait_for_room(&self) -> bool {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
         poll(&mut fds, PollTimeout::from(100_u8)).is_ok_and(|ready| ready > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_left_is_free_at_once() {
+        let udp = Udp::new();
+        let mut receivers = Vec::new();
+        for _ in 0..20 {
+            let left = udp.port();
+            for socket in udp.listen(0).expect("a port") {
+                receivers.push(std::thread::spawn(move || {
+                    let mut inbox = mmsg::Inbox::new(2048);
+                    while socket.receive(&mut inbox).expect("receive") {}
+                }));
+            }
+            if left != 0 {
+                UdpSocket::bind((Ipv4Addr::UNSPECIFIED, left)).expect("free for IPv4");
+                UdpSocket::bind((Ipv6Addr::UNSPECIFIED, left)).expect("free for IPv6");
+            }
+        }
+        for socket in udp.pair().v4.iter().chain(&udp.pair().v6) {
+            socket.shut_down();
+        }
+        for receiver in receivers {
+            receiver.join().expect("ends");
+        }
     }
 }
