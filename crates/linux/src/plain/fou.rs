@@ -86,8 +86,9 @@ pub(super) fn add(port: u16, feeds: FouPort) -> Result<(), Error> {
             .with(ATTRIBUTE_TYPE, &[TYPE_DIRECT])
             .with(ATTRIBUTE_PROTOCOL, &[libc::IPPROTO_IPIP as u8]),
     };
+    let taken = |errno| matches!(errno, Errno::EADDRINUSE | Errno::EALREADY);
     match family.socket.execute(&request) {
-        Err(open) if open.errno() == Errno::EALREADY => Ok(()),
+        Err(error) if taken(error.errno()) && ports().get(&port) == Some(&feeds) => Ok(()),
         other => other,
     }
 }

@@ -5,6 +5,7 @@
 //! told.
 
 mod inbound;
+mod joined;
 mod outbound;
 mod outer;
 mod partial;

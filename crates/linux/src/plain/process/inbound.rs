@@ -1,10 +1,11 @@
 //! From the other end to the TUN device.
 
-use std::io;
+use std::io::{self, IoSlice};
 
-use super::{Carrier, partial};
+use super::{Carrier, joined, partial};
 use crate::tunnel::join::Joiner;
 use crate::tunnel::mmsg::Inbox;
+use crate::tunnel::vnet::Header;
 
 /// The largest message: several datagrams, or one packet put together from fragments.
 const MAX_MESSAGE: usize = 65_536;
@@ -29,17 +30,41 @@ pub(super) fn run(carrier: &Carrier) -> io::Result<()> {
                 let Some(packet) = payload.and_then(|p| carrier.header.open(p)) else {
                     continue;
                 };
-                if joiner.is_full(packet.len()) {
+                let length = packet.len();
+                let large = length > carrier.tun.mtu();
+                if large || joiner.is_full(length) {
                     joiner.flush(&carrier.tun)?;
                 }
-                let length = packet.len();
                 let space = &mut joiner.space()[..length];
                 space.copy_from_slice(packet);
+                if large {
+                    write_large(carrier, space)?;
+                    continue;
+                }
                 partial::complete(space);
                 joiner.commit(length);
             }
         }
         joiner.flush(&carrier.tun)?;
+    }
+}
+
+/// Hands over a packet that is larger than the device's own.
+fn write_large(carrier: &Carrier, packet: &mut [u8]) -> io::Result<()> {
+    // The MTU may have changed since it was last asked for; a device that is gone is noticed below.
+    let _ = carrier.tun.refresh_mtu();
+    let header = joined::describe(packet, carrier.tun.mtu()).unwrap_or_else(|| {
+        partial::complete(packet);
+        Header::PLAIN
+    });
+    let header = header.emit(4);
+    match carrier
+        .tun
+        .write(&[IoSlice::new(&header), IoSlice::new(packet)])
+    {
+        Err(error) if error.raw_os_error() == Some(libc::EBADFD) => Err(error),
+        // Not taken, for example while the link is down: lost, as any packet may be.
+        _ => Ok(()),
     }
 }
 
