@@ -20,6 +20,7 @@ use crate::dynamic::{Part, Policies};
 use crate::encapsulation::Encapsulation;
 use crate::federation::intent::Federation;
 use crate::key::{KeySource, PublicKey};
+use crate::observer::Source;
 
 pub use self::bgp::{
     BfdIntent, BgpIntent, Hops, Password, PasswordSource, Redistribute, Transport,
@@ -62,6 +63,10 @@ pub struct Effective {
     pub parts: Vec<Arc<Part>>,
     /// Plugins that run by themselves to make dynamic parts, by name.
     pub sources: BTreeMap<String, SourceIntent>,
+    /// Where clients are looked for, by name.
+    pub observers: BTreeMap<String, ObserverIntent>,
+    /// Hardware addresses of the fabric's routers: none of them is a client.
+    pub router_macs: BTreeSet<[u8; 6]>,
 }
 
 impl Effective {
@@ -285,6 +290,29 @@ pub struct SourceIntent {
     pub every: Option<Duration>,
     /// The types of events that it runs for.
     pub topics: BTreeSet<String>,
+}
+
+/// Where clients are looked for, and whom they are told to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObserverIntent {
+    /// Who asks.
+    pub owner: ResourceId,
+    /// The group that is told.
+    pub group: String,
+    /// The name of this node in the group.
+    pub node: String,
+    /// Where clients have their addresses.
+    pub prefix: Ipv4Net,
+    /// The mobility domain, as the other nodes know it.
+    pub domain: String,
+    /// The side that clients live on: `onprem` or `cloud`.
+    pub side: String,
+    /// What is believed.
+    pub sources: BTreeSet<Source>,
+    /// How often tables and files are read.
+    pub scan_interval: Duration,
+    /// After so long without a sign of life a client is gone.
+    pub ttl: Duration,
 }
 
 /// A resource with its whole name.

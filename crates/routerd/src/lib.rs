@@ -14,6 +14,7 @@ mod engine;
 mod federation;
 mod instance;
 mod metrics;
+mod observer;
 mod plugins;
 mod serve;
 mod store;

@@ -21,6 +21,7 @@ use crate::dynamic::{Shelf, Worker};
 use crate::engine::{self, Captures, Engine, Message, Outbox};
 use crate::federation::{self, Shared};
 use crate::instance::Instance;
+use crate::observer;
 use crate::plugins::Plugins;
 use crate::store::{Journal, PartStore, Store};
 use crate::systemd;
@@ -70,12 +71,13 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     let actions = open_actions(options, &view)?;
     let dynamic = Worker::new(
         shelf,
-        events,
+        Arc::clone(&events),
         Arc::clone(&actions),
         Arc::clone(&view),
         outbox.clone(),
     );
-    let crew = Crew::start(Arc::clone(&actions), dynamic, federation, &view)?;
+    let watching = observer::start(&view, events).context("start the observer")?;
+    let crew = Crew::start(Arc::clone(&actions), dynamic, federation, watching, &view)?;
     let socket = options.socket();
     let listener = control::bind(&socket)?;
     tracing::info!(
@@ -112,6 +114,7 @@ struct Crew {
     actions: (Arc<Actions>, JoinHandle<()>),
     dynamic: (Arc<Worker>, JoinHandle<()>),
     federation: federation::Running,
+    observer: observer::Running,
 }
 
 impl Crew {
@@ -119,6 +122,7 @@ impl Crew {
         actions: Arc<Actions>,
         dynamic: Arc<Worker>,
         federation: federation::Running,
+        observer: observer::Running,
         view: &View,
     ) -> Result<Self> {
         let told = Arc::clone(&dynamic);
@@ -129,6 +133,7 @@ impl Crew {
             actions: (actions, carrying),
             dynamic: (dynamic, making),
             federation,
+            observer,
         })
     }
 
@@ -136,6 +141,7 @@ impl Crew {
     fn stop(self) -> Result<()> {
         self.dynamic.0.stop();
         self.actions.0.stop();
+        self.observer.stop();
         self.federation.stop();
         let (making, carrying) = (self.dynamic.1.join(), self.actions.1.join());
         making.map_err(|_| anyhow!("the dynamic sources panicked"))?;

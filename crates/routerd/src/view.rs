@@ -167,6 +167,11 @@ impl View {
         )
     }
 
+    /// The host as it is now.
+    pub(crate) fn host(&self) -> Result<Observed, ReadError> {
+        Ok((self.kernel)()?.observe(&routerd_core::observed::Query::default())?)
+    }
+
     /// What the dynamic parts came to.
     pub(crate) fn merge(&self) -> Arc<Merge> {
         Arc::clone(&self.snapshot().merge)

@@ -279,7 +279,7 @@ impl<L: Load> Settle<'_, L> {
     /// one is out with which those before it do not load, though they do without it.
     fn exclude(&self, counting: &[usize], states: &mut [PartState]) {
         let mut order = counting.to_vec();
-        order.sort_by_key(|i| (self.parts[*i].observed_at, &self.parts[*i].source));
+        order.sort_by_key(|index| self.rank(*index));
         // With none of them it loads, with all of them it does not.
         let (mut good, mut bad) = (0, order.len());
         while bad - good > 1 {
@@ -298,8 +298,18 @@ impl<L: Load> Settle<'_, L> {
         quarantine(&mut states[order[good]], reasons);
     }
 
+    /// How long a part has been saying what it says.
+    fn rank(&self, index: usize) -> (Timestamp, &str) {
+        let part = self.parts[index];
+        let since = part.ids().map(|id| part.since(&id)).min();
+        (since.unwrap_or(part.observed_at), &part.source)
+    }
+
+    /// The earlier word stands first: of two that claim the same, an error is found in the later one.
     fn load(&self, indices: &[usize]) -> Loaded {
-        let parts = || indices.iter().map(|index| self.parts[*index]);
+        let mut order = indices.to_vec();
+        order.sort_by_key(|index| self.rank(*index));
+        let parts = || order.iter().map(|index| self.parts[*index]);
         let files = parts().filter(|part| !part.resources.is_empty());
         let masked = parts().flat_map(Part::masks).collect();
         self.loader

@@ -19,10 +19,12 @@ mod hybrid_route;
 mod interface;
 mod ipv4_route;
 mod ipv4_static_address;
+mod mobility_pool;
 mod overlay_peer;
 mod plugin;
 mod provider_action_policy;
 mod remote_address_claim;
+mod sam_node_set;
 mod tunnel_interface;
 mod wireguard_interface;
 mod wireguard_peer;
@@ -103,6 +105,8 @@ pub(crate) const KINDS: &[Entry] = &[
     entry::<event_peer::EventPeer>(),
     entry::<event_subscription::EventSubscription>(),
     entry::<federation_slo::FederationSLO>(),
+    entry::<sam_node_set::SAMNodeSet>(),
+    entry::<mobility_pool::MobilityPool>(),
     entry::<dynamic_override_policy::DynamicOverridePolicy>(),
     entry::<dynamic_config_source::DynamicConfigSource>(),
     entry::<dynamic_config_part::DynamicConfigPart>(),

@@ -96,7 +96,8 @@ fn dhcpd_time(text: &str) -> Option<Timestamp> {
     format!("{date}T{time}Z").parse().ok()
 }
 
-fn parse_mac(text: &str) -> Option<[u8; 6]> {
+/// Six bytes in hexadecimal with colons between.
+pub(crate) fn parse_mac(text: &str) -> Option<[u8; 6]> {
     let mut mac = [0; 6];
     let mut parts = text.split(':');
     for byte in &mut mac {

@@ -4,9 +4,14 @@
 //! when asked. An address that this node captures, and the hardware address of a member router, are never
 //! clients: announcing them would feed a site's own capture back to its owner.
 
+mod facts;
 mod leases;
+mod scope;
 
+pub use facts::{EXPIRED, OBSERVED};
+pub(crate) use leases::parse_mac;
 pub use leases::{Lease, parse_leases};
+pub use scope::{Lan, LeaseBook, scope};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -149,6 +154,22 @@ impl Observer {
             sighting,
             expires_at,
         })
+    }
+
+    /// Takes up a client that was told of before a restart. It is asked at once whether it is still there.
+    pub fn recall(&mut self, now: Timestamp, sighting: Sighting) {
+        let long_ago = Timestamp::from_millis(now.as_millis().saturating_sub(self.ttl / 2));
+        self.clients.entry(sighting.address).or_insert(Client {
+            sighting,
+            seen_at: long_ago,
+            told_at: Timestamp::default(),
+            probes: 0,
+        });
+    }
+
+    /// Whether there is a client with this address.
+    pub fn knows(&self, address: Ipv4Addr) -> bool {
+        self.clients.contains_key(&address)
     }
 
     /// Time has passed: silent clients are asked, those that do not answer are gone, and so is at once whoever is

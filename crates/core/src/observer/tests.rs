@@ -1,4 +1,5 @@
 use super::*;
+use crate::effective::ObserverIntent;
 
 const MINUTE: u64 = 60_000;
 
@@ -143,4 +144,74 @@ fn an_address_that_this_node_begins_to_capture_is_no_client_any_more() {
             sighting: sighting(9, 9)
         }]
     );
+}
+
+#[test]
+fn a_client_that_was_told_of_before_a_restart_is_asked_at_once() {
+    let mut observer = Observer::new(MINUTE);
+    observer.recall(at(0), sighting(9, 9));
+    let probe = Output::Probe {
+        address: Ipv4Addr::new(10, 77, 60, 9),
+    };
+    assert_eq!(observer.tick(at(0), &scope()), [probe]);
+    assert!(matches!(
+        observer.sighted(at(10), &scope(), sighting(9, 9)),
+        Some(Output::Observed { .. })
+    ));
+    let mut gone = Observer::new(MINUTE);
+    gone.recall(at(0), sighting(9, 9));
+    let said = gone.tick(at(MINUTE / 2), &scope());
+    assert!(matches!(said[..], [Output::Expired { .. }]), "{said:?}");
+}
+
+#[test]
+fn leases_are_news_when_they_are_new_or_extended() {
+    let lease = |last: u8, ends: u64| Lease {
+        address: Ipv4Addr::new(10, 77, 60, last),
+        mac: [2, 0, 0, 0, 0, last],
+        ends: Some(at(ends)),
+    };
+    let mut book = LeaseBook::default();
+    let first = book.read(&[lease(9, 100)]);
+    assert_eq!(first, (Vec::new(), vec![Ipv4Addr::new(10, 77, 60, 9)]));
+    assert_eq!(book.read(&[lease(9, 100)]), (Vec::new(), Vec::new()));
+    let (news, ask) = book.read(&[lease(9, 200), lease(10, 100)]);
+    assert_eq!((news, ask.len()), (vec![lease(9, 200), lease(10, 100)], 0));
+}
+
+#[test]
+fn what_is_said_is_recalled_and_nothing_else() {
+    let intent = ObserverIntent {
+        owner: api::ResourceId::new("MobilityPool", "p"),
+        group: "g".into(),
+        node: "onprem".into(),
+        prefix: "10.77.60.0/24".parse().expect("prefix"),
+        domain: "app".into(),
+        side: "onprem".into(),
+        sources: BTreeSet::from([Source::Arp]),
+        scan_interval: std::time::Duration::from_secs(1),
+        ttl: std::time::Duration::from_secs(60),
+    };
+    let observed = Output::Observed {
+        sighting: sighting(9, 9),
+        expires_at: at(MINUTE),
+    };
+    let event = intent.event(&observed, at(0)).expect("an event");
+    assert_eq!(
+        (event.subject.as_str(), &*event.kind),
+        ("10.77.60.9/32", OBSERVED)
+    );
+    assert_eq!(event.payload["domain"], "app");
+    assert_eq!(intent.recall(&event), Some(sighting(9, 9)));
+    let gone = Output::Expired {
+        sighting: sighting(9, 9),
+    };
+    let gone = intent.event(&gone, at(1)).expect("an event");
+    assert_eq!(gone.kind, EXPIRED);
+    assert_eq!(intent.recall(&gone), None);
+    let foreign = api::event::Event {
+        source_node: "other".into(),
+        ..event
+    };
+    assert_eq!(intent.recall(&foreign), None);
 }

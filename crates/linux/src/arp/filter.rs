@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
 use libc::sock_filter;
 
 /// Instructions that a program may have.
@@ -16,16 +17,8 @@ const DROP: u32 = 0;
 /// probes. Drops frames of a VLAN: they are not of this LAN. With more addresses than a program can hold all
 /// of this LAN pass.
 pub(super) fn program(addresses: &[Ipv4Addr]) -> Vec<sock_filter> {
-    const VLAN_TAG: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG) as u32;
-    const VLAN_ID: u32 = 0x0fff;
-    const SENDER: u32 = 28;
-    let mut program = vec![
-        statement(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, VLAN_TAG),
-        statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, VLAN_ID),
-        jump_equal(0, 1, 0),
-        statement(libc::BPF_RET | libc::BPF_K, DROP),
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, SENDER),
-    ];
+    let mut program = of_this_lan();
+    program.push(load_sender());
     let comparisons = addresses.len() + 1;
     if program.len() + comparisons + 2 * comparisons.div_ceil(BLOCK) >= LIMIT {
         program.push(statement(libc::BPF_RET | libc::BPF_K, ACCEPT));
@@ -43,6 +36,43 @@ pub(super) fn program(addresses: &[Ipv4Addr]) -> Vec<sock_filter> {
     }
     program.push(statement(libc::BPF_RET | libc::BPF_K, DROP));
     program
+}
+
+/// Lets through ARP frames whose sender has an address in one of these prefixes. With more prefixes than a program
+/// can hold all of this LAN pass.
+pub(super) fn inside(prefixes: &[Ipv4Net]) -> Vec<sock_filter> {
+    let mut program = of_this_lan();
+    if program.len() + 4 * prefixes.len() + 1 >= LIMIT {
+        program.push(statement(libc::BPF_RET | libc::BPF_K, ACCEPT));
+        return program;
+    }
+    for prefix in prefixes {
+        let (mask, network) = (prefix.netmask().to_bits(), prefix.network().to_bits());
+        program.push(load_sender());
+        program.push(statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask));
+        program.push(jump_equal(network, 0, 1));
+        program.push(statement(libc::BPF_RET | libc::BPF_K, ACCEPT));
+    }
+    program.push(statement(libc::BPF_RET | libc::BPF_K, DROP));
+    program
+}
+
+/// Drops frames of a VLAN.
+fn of_this_lan() -> Vec<sock_filter> {
+    const VLAN_TAG: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_VLAN_TAG) as u32;
+    const VLAN_ID: u32 = 0x0fff;
+    vec![
+        statement(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, VLAN_TAG),
+        statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, VLAN_ID),
+        jump_equal(0, 1, 0),
+        statement(libc::BPF_RET | libc::BPF_K, DROP),
+    ]
+}
+
+/// The sender's address.
+fn load_sender() -> sock_filter {
+    const SENDER: u32 = 28;
+    statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, SENDER)
 }
 
 fn statement(code: u32, k: u32) -> sock_filter {
@@ -115,6 +145,24 @@ mod tests {
             for address in &addresses {
                 assert!(gate.passes(*address), "{address} of {count}");
             }
+        }
+    }
+
+    #[test]
+    fn only_senders_of_a_prefix_pass() {
+        let (from, to) = UnixDatagram::pair().expect("pair");
+        to.set_nonblocking(true).expect("nonblocking");
+        let prefixes = ["10.77.60.0/24", "192.0.2.64/26"].map(|net| net.parse().expect("net"));
+        attach(&to, &inside(&prefixes)).expect("the kernel takes the program");
+        let gate = Gate(from, to);
+        for (sender, passes) in [
+            ([10, 77, 60, 9], true),
+            ([10, 77, 61, 9], false),
+            ([192, 0, 2, 70], true),
+            ([192, 0, 2, 5], false),
+            ([0, 0, 0, 0], false),
+        ] {
+            assert_eq!(gate.passes(sender.into()), passes, "{sender:?}");
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns the sockets and a thread; what is said and when is decided in [`routerd_core::arp`].
 
+mod ears;
 mod filter;
 mod port;
 mod worker;
@@ -17,6 +18,8 @@ use std::time::Instant;
 use api::{IfName, MobileAddress};
 use routerd_core::arp::CONFLICT_MEMORY;
 use routerd_core::observed::ArpConflict;
+
+pub use ears::Ears;
 
 /// The addresses to hold on each interface; the value says whether to announce one that is new.
 type Wanted = BTreeMap<IfName, BTreeMap<Ipv4Addr, bool>>;

@@ -47,6 +47,17 @@ impl Port {
         Ok(())
     }
 
+    /// Lets through what another program of the filter admits.
+    pub(super) fn listen(&self, program: &[libc::sock_filter]) -> io::Result<()> {
+        attach(&self.socket, program)
+    }
+
+    /// Sends a frame. What the queue does not take is lost, as any frame on a LAN may be.
+    pub(super) fn send(&self, frame: &[u8]) -> io::Result<()> {
+        send(self.socket.as_raw_fd(), frame, MsgFlags::empty())?;
+        Ok(())
+    }
+
     /// What has arrived.
     pub(super) fn receive(&self) -> io::Result<Vec<Packet>> {
         let mut packets = Vec::new();
@@ -65,8 +76,7 @@ impl Port {
     /// Sends what the station has to say.
     pub(super) fn transmit(&mut self) {
         while let Some(frame) = self.station.poll_transmit() {
-            // What the queue does not take is lost, as any frame on a LAN may be.
-            if let Err(error) = send(self.socket.as_raw_fd(), &frame, MsgFlags::empty()) {
+            if let Err(error) = self.send(&frame) {
                 tracing::debug!(%error, index = self.identity.0, "send ARP");
             }
         }

@@ -7,12 +7,13 @@ use routerd_core::OWNER_PROTOCOL;
 use routerd_core::observed::ProxyNeighbour;
 
 use super::link::Names;
-use super::{Attributes, Error, Message, Request, Socket, ipv4, u32_at};
+use super::{Attributes, Error, Message, Request, Socket, ipv4, u16_at, u32_at};
 
 /// `struct ndmsg`.
 const FIXED: usize = 12;
 const NTF_PROXY: u8 = 1 << 3;
 const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
 const NDA_PROTOCOL: u16 = 12;
 const NDTA_PARMS: u16 = 6;
 const NDTPA_IFINDEX: u16 = 1;
@@ -58,6 +59,24 @@ fn key(message: Message<'_>) -> Option<(u32, Ipv4Addr)> {
     let index = u32_at(message.fixed::<FIXED>()?, 4)?;
     let address = message.attributes(FIXED).find(NDA_DST)?;
     Some((index, ipv4(address)?))
+}
+
+/// IPv4 stations that the kernel has reached in the last seconds: interface, address and hardware address.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn reachable() -> Result<Vec<(u32, Ipv4Addr, [u8; 6])>, Error> {
+    let mut socket = Socket::open(netlink_sys::protocols::NETLINK_ROUTE)?;
+    let mut header = fixed(0);
+    header[10] = 0;
+    let request = Request::new(libc::RTM_GETNEIGH, 0, &header);
+    socket.dump(&request, |message| {
+        let state = u16_at(message.fixed::<FIXED>()?, 8)?;
+        let mac = message.attributes(FIXED).find(NDA_LLADDR)?;
+        let (index, address) = key(message)?;
+        let reached = state & libc::NUD_REACHABLE != 0;
+        reached.then_some((index, address, *mac.first_chunk()?))
+    })
 }
 
 /// The request that adds a proxy neighbour as ours.

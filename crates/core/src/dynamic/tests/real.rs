@@ -191,3 +191,28 @@ spec:
     assert_eq!(states(&merged), ["by-hand: Active"]);
     assert_eq!(merged.effective.captures.len(), base.captures.len() + 1);
 }
+
+#[test]
+fn of_two_that_claim_one_address_the_earlier_word_stands() {
+    let (config, base) = startup("");
+    let earlier = Part {
+        observed_at: Timestamp::from_millis(now().as_millis() - 1),
+        ..Part::clone(&part(
+            "z-earlier",
+            vec![claim("x", "10.77.60.50")],
+            Vec::new(),
+        ))
+    };
+    let parts = [
+        part("a-later", vec![claim("y", "10.77.60.50")], Vec::new()),
+        Arc::new(earlier),
+    ];
+    let merged = merge(&config, &base, &parts, now());
+    let found = states(&merged);
+    assert!(
+        found[0].contains("claims 10.77.60.50 already"),
+        "{}",
+        found[0]
+    );
+    assert_eq!(found[1], "z-earlier: Active");
+}

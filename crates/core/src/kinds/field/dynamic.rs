@@ -4,6 +4,7 @@ use api::time::Timestamp;
 
 use super::{Complaint, TextField};
 use crate::dynamic::Digest;
+use crate::observer::parse_mac;
 
 impl TextField for Timestamp {
     const FORMAT: &'static str = "date-time";
@@ -62,5 +63,22 @@ impl TextField for Topic {
         } else {
             Err(Complaint::not::<Self>("bad-event-type", text))
         }
+    }
+}
+
+/// The hardware address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct HardwareAddress(pub(crate) [u8; 6]);
+
+impl TextField for HardwareAddress {
+    const FORMAT: &'static str = "hardware-address";
+    const WHAT: &'static str = "a hardware address (six bytes, as 52:54:00:12:34:56)";
+
+    fn parse(text: &str) -> Result<Self, Complaint> {
+        let unicast = |mac: &[u8; 6]| mac[0] & 1 == 0 && *mac != [0; 6];
+        parse_mac(text)
+            .filter(unicast)
+            .map(Self)
+            .ok_or_else(|| Complaint::not::<Self>("bad-hardware-address", text))
     }
 }

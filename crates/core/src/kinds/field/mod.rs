@@ -20,7 +20,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use address::{AllowedIp, InterfaceAddress, OverlayAddress, host_range};
-pub(crate) use dynamic::{SourceName, Topic};
+pub(crate) use dynamic::{HardwareAddress, SourceName, Topic};
 pub(crate) use endpoint::HttpUrl;
 pub(crate) use name::{AbsolutePath, CloudName, Reference, ResourceName, SubscriptionId};
 pub(crate) use number::{RouteTable, Seconds};
@@ -92,6 +92,7 @@ const FORMATS: &[Format] = &[
     entry::<AbsolutePath>(),
     entry::<AllowedIp>(),
     entry::<CloudName>(),
+    entry::<HardwareAddress>(),
     entry::<HttpUrl>(),
     entry::<InlineKey>(),
     entry::<InterfaceAddress>(),
