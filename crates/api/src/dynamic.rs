@@ -45,7 +45,7 @@ impl fmt::Display for PartStatus {
 }
 
 /// A part with all that is known about it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PartView {
     /// Who says it.

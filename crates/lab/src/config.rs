@@ -1,6 +1,7 @@
 //! Configurations in the seeds' shape, the same as `examples/two-site-*.yaml`.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use crate::cloud::running::AUTHORITY_FILE;
 use crate::fabric::Cloud;
@@ -139,6 +140,10 @@ fn overlay_peer(site: Site) -> String {
 }
 
 fn profile(cloud: Cloud) -> String {
+    profile_named(cloud, &format!("{cloud}-lab"))
+}
+
+fn profile_named(cloud: Cloud, name: &str) -> String {
     let (place, forwarding) = match cloud {
         Cloud::Aws => ("region: ap-northeast-1", "disable-source-dest-check"),
         Cloud::Azure => (
@@ -159,12 +164,7 @@ fn profile(cloud: Cloud) -> String {
         "provider: {cloud}\n{place}\ncapabilities:\n  - nic-secondary-ip\n  - {forwarding}\n\
          auth:\n  mode: machine-identity"
     );
-    resource(
-        "hybrid",
-        "CloudProviderProfile",
-        &format!("{cloud}-lab"),
-        &spec,
-    )
+    resource("hybrid", "CloudProviderProfile", name, &spec)
 }
 
 fn domain(site: Site) -> String {
@@ -243,6 +243,92 @@ pub fn with_executor(config: &str, two_site: &TwoSite) -> String {
     format!("{config}{plugin}{policy}")
 }
 
+/// Where the secret of the event group is.
+pub const EVENT_SECRET: &str = "/usr/local/etc/routerd/keys/events.secret";
+/// Where the plugin is installed in a node: a folder that is the node's own.
+pub const PLUGIN: &str = "/usr/local/etc/routerd/plugins/event-to-remote-claim";
+/// How long a silent client counts as present: short, for the lab has no time.
+pub const LEASE_TTL: Duration = Duration::from_secs(4);
+
+/// Everything, with clients of the on-prem site claimed in the cloud as they are observed, and no claim of a
+/// person's for them.
+pub fn federated(two_site: &TwoSite, site: Site, peer_key: &str) -> String {
+    let mut resources = vec![
+        wireguard(site),
+        federated_peer(two_site, site, peer_key),
+        overlay_peer(site),
+        domain(site),
+        event_group(site),
+        event_peer(site),
+    ];
+    match site {
+        Site::Cloud => {
+            resources.push(profile_named(two_site.cloud, "example-provider"));
+            resources.extend(consumer());
+        }
+        Site::Onprem => {
+            resources.push(claim(two_site, site));
+            resources.push(pool());
+        }
+    }
+    document(site, &resources)
+}
+
+/// Only the on-prem site delivers to an address that is written down.
+fn federated_peer(two_site: &TwoSite, site: Site, key: &str) -> String {
+    let whole = peer(two_site, site, key);
+    let observed = format!("          - {}/32\n", Site::Onprem.client_address());
+    whole.replace(&observed, "")
+}
+
+fn event_node(site: Site) -> String {
+    format!("routerd-{}", site.label())
+}
+
+fn event_group(site: Site) -> String {
+    let spec = format!(
+        "nodeName: {}\nlisten:\n  address: {}\nauth:\n  mode: hmac\n  secretFile: {EVENT_SECRET}",
+        event_node(site),
+        overlay_address(site)
+    );
+    resource("federation", "EventGroup", "cloudedge", &spec)
+}
+
+fn event_peer(site: Site) -> String {
+    let other = site.other();
+    let mut spec = format!("groupRef: cloudedge\nnodeName: {}", event_node(other));
+    if site == Site::Onprem {
+        spec.push_str(&format!("\nendpoint: {}:65433", overlay_address(other)));
+    }
+    resource("federation", "EventPeer", &event_node(other), &spec)
+}
+
+fn consumer() -> [String; 2] {
+    let plugin =
+        format!("executable: {PLUGIN}\ncapabilities: [observe.events, propose.dynamicConfig]");
+    let subscription = "groupRef: cloudedge\nmatch:\n  types: [routerd.client.ipv4.observed]\n\
+                        trigger:\n  pluginRef: event-to-remote-claim";
+    [
+        resource("plugin", "Plugin", "event-to-remote-claim", &plugin),
+        resource(
+            "federation",
+            "EventSubscription",
+            "onprem-clients",
+            subscription,
+        ),
+    ]
+}
+
+fn pool() -> String {
+    let spec = format!(
+        "prefix: 10.77.60.0/24\ngroupRef: cloudedge\nmembers:\n  - nodeRef: {}\n    role: onprem\n\
+         \x20   ownershipDiscovery:\n      mode: onprem-l2\n      scanInterval: 1s\n      leaseTTL: {}s",
+        event_node(Site::Onprem),
+        LEASE_TTL.as_secs()
+    );
+    resource("mobility", "MobilityPool", "cloudedge", &spec)
+}
+
 #[cfg(test)]
 mod tests {
     use api::control::{Config, SourceFile};
@@ -261,6 +347,7 @@ mod tests {
                     (interface_only(site), &["tunnel-without-peer"][..]),
                     (with_unrelated(&config), &[]),
                     (with_impossible(&config, 51999), &[]),
+                    (federated(&entry.parameters, site, key), &[]),
                     (config, &[]),
                 ];
                 let two_site = &entry.parameters;

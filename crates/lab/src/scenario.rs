@@ -5,6 +5,7 @@ mod breaks;
 mod daemon_restart;
 mod fabric_rules;
 mod faulty;
+mod federation_claim;
 mod guest_agent;
 mod host_firewall;
 mod operator;
@@ -94,6 +95,12 @@ pub const ALL: &[Scenario] = &[
         summary: "the cloud's API is away, a move stops half-way; no packet notices, all is completed",
         parameters: sites(Cloud::Azure, false),
         run: provider_outage::run,
+    },
+    Scenario {
+        id: "federation-claim",
+        summary: "an observed client becomes a delivered address; flapping costs nothing",
+        parameters: sites(Cloud::Azure, false),
+        run: federation_claim::run,
     },
     Scenario {
         id: "lab-faults",

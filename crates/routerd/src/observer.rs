@@ -48,7 +48,8 @@ pub(crate) struct Running {
 impl Running {
     /// Ends it. What it said stands.
     pub(crate) fn stop(self) {
-        drop(self.bell);
+        // Whoever else holds the bell rings in vain from now on.
+        let _ = self.bell.shutdown(std::net::Shutdown::Both);
         if self.thread.join().is_err() {
             tracing::error!("the observer panicked");
         }

@@ -16,7 +16,7 @@ use api::dynamic::{EffectiveView, PartView};
 use api::federation::{Answer, Request};
 use api::status::{Phase, ResourceStatus};
 use api::{Diagnostic, ResourceId};
-use routerd_core::doctor::{Answer as Look, FederationState, Runtime};
+use routerd_core::doctor::{Answer as Look, DynamicState, FederationState, Runtime, SourceRun};
 use routerd_core::dynamic::{Merge, Part};
 use routerd_core::kernel::KernelError;
 use routerd_core::{Effective, Kernel, Ledger, Observed, Plan, config, plan};
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use crate::bgp::Bgp;
 use crate::engine::{Captures, merged};
 use crate::federation::{self, Shared};
-use crate::store::{Removals, Store, StoreError, digest, timestamp};
+use crate::store::{LastRun, Removals, Store, StoreError, digest, timestamp};
 
 /// How many events are shown.
 const EVENTS: u32 = 100;
@@ -361,10 +361,32 @@ impl View {
             providers,
             journal_fault,
             federation: self.federation_state(effective)?,
+            dynamic: self.dynamic_state(&snapshot)?,
         };
         Ok(routerd_core::doctor::doctor(
             area, effective, &observed, &plan, &runtime,
         ))
+    }
+
+    /// The dynamic configuration as the checks see it, with or without a daemon.
+    fn dynamic_state(&self, snapshot: &Snapshot) -> Result<DynamicState, ReadError> {
+        let runs = match self.state_file.exists() {
+            true => Store::open_to_read(&self.state_file)?.runs_of_sources()?,
+            false => Vec::new(),
+        };
+        let run = |run: LastRun| {
+            let brief = SourceRun {
+                began_at: run.began_at,
+                failures: run.failures,
+                message: run.message,
+            };
+            (run.source, brief)
+        };
+        Ok(DynamicState {
+            now: timestamp(),
+            parts: routerd_core::dynamic::parts(&snapshot.merge),
+            runs: runs.into_iter().map(run).collect(),
+        })
     }
 
     /// Event federation as the checks see it: from the store itself, with or without a daemon.

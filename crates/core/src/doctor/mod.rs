@@ -6,6 +6,7 @@
 
 mod answer;
 mod checks;
+mod dynamic;
 mod federation;
 mod findings;
 mod firewall;
@@ -22,6 +23,7 @@ use crate::observed::Query;
 use crate::{Effective, Observed, Plan};
 pub use answer::{Answer, Looked};
 use checks::CHECKS;
+pub use dynamic::{DynamicState, SourceRun};
 pub use federation::{Backlog, FederationState};
 use findings::Findings;
 use scene::Scene;
@@ -42,6 +44,8 @@ pub struct Runtime {
     pub federation: Option<FederationState>,
     /// Why no provider action is executed, if the journal of them is not as it was written.
     pub journal_fault: Option<String>,
+    /// The state of the dynamic configuration.
+    pub dynamic: DynamicState,
 }
 
 /// What has to be observed for the checks: more than a plan needs, so only for them.
@@ -55,7 +59,7 @@ pub fn query(effective: &Effective) -> Query {
     query
 }
 
-/// Runs the checks of one area (`hybrid`, `federation`, `host`, `runtime`), or of all.
+/// Runs the checks of one area (`hybrid`, `dynamic`, `federation`, `host`, `runtime`), or of all.
 pub fn doctor(
     area: Option<&str>,
     effective: &Effective,

@@ -66,7 +66,7 @@ pub struct Merge {
 pub struct Merged {
     /// The configuration that counts.
     pub effective: Effective,
-    /// What is doubtful about it, and which parts are quarantined.
+    /// What is doubtful about the parts, and which of them are quarantined.
     pub diagnostics: Vec<Diagnostic>,
     /// What the parts came to.
     pub merge: Merge,
@@ -145,6 +145,14 @@ pub(super) fn merge_by(
     }
     .settle(&mut states);
     let (effective, mut diagnostics) = settled.unwrap_or_else(|| (base.clone(), Vec::new()));
+    // What is said of the startup configuration because of a part, nobody could put right there.
+    let files: BTreeSet<String> = parts.iter().map(|part| part.file_name()).collect();
+    diagnostics.retain(|found| {
+        found
+            .place
+            .as_ref()
+            .is_some_and(|p| files.contains(&p.file))
+    });
     diagnostics.extend(quarantines(&parts, &states));
     let merge = Merge {
         added: added(&parts, &states),

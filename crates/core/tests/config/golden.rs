@@ -99,7 +99,12 @@ fn assert_same(differences: &[String]) {
 
 #[test]
 fn examples_load_without_a_word() {
-    for name in ["two-site-cloud.yaml", "two-site-onprem.yaml"] {
+    for name in [
+        "two-site-cloud.yaml",
+        "two-site-onprem.yaml",
+        "event-federation/receiver-cloud.yaml",
+        "event-federation/sender-onprem.yaml",
+    ] {
         let loaded = load_files(&[root().join("examples").join(name)]);
         assert_eq!(render(&loaded), "", "{name}");
         assert!(loaded.effective.is_some(), "{name}");
@@ -197,6 +202,12 @@ fn summary(effective: &Effective) -> String {
     }
     for (name, source) in &effective.sources {
         let _ = writeln!(out, "source {name}: {source:?}");
+    }
+    for (name, observer) in &effective.observers {
+        let _ = writeln!(out, "observer {name}: {observer:?}");
+    }
+    for mac in &effective.router_macs {
+        let _ = writeln!(out, "router {mac:02x?}");
     }
     for (ifname, owners) in &effective.delivery {
         let owners: Vec<_> = owners.iter().map(ToString::to_string).collect();

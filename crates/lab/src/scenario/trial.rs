@@ -134,6 +134,13 @@ impl<'a> Trial<'a> {
         self.lab.cloud(&self.two_site.fabric())
     }
 
+    /// A site's configuration that has clients claimed as they are observed.
+    pub(super) fn federated(&self, site: Site) -> Result<String> {
+        let key = self.keys.get(&site.other());
+        let key = key.context("the other router has no key yet")?;
+        Ok(config::federated(&self.two_site, site, key))
+    }
+
     /// Ends the daemon of a site as a crash would.
     pub(super) fn crash(&mut self, site: Site) -> Result<()> {
         let daemon = self.daemons.remove(&site);

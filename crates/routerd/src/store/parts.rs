@@ -108,6 +108,11 @@ impl Store {
     pub(crate) fn parts(&self) -> Result<Vec<Arc<Part>>, StoreError> {
         parts(&self.durable)
     }
+
+    /// How all sources ran last.
+    pub(crate) fn runs_of_sources(&self) -> Result<Vec<LastRun>, StoreError> {
+        runs(&self.durable)
+    }
 }
 
 fn parts(db: &Connection) -> Result<Vec<Arc<Part>>, StoreError> {

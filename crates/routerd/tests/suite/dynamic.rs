@@ -193,3 +193,104 @@ fn offline(node: &Node) {
         .routerctl(&["dynamic", "render", "--state-file", &state]);
     assert_eq!((code, same), (0, text));
 }
+
+/// The page that this test runs, command by command.
+const GUIDE: &str = include_str!("../../../../docs/how-to/event-to-remote-claim.md");
+
+/// The commands below a heading, continued lines joined.
+fn commands(heading: &str) -> Vec<String> {
+    let (_, section) = GUIDE.split_once(heading).expect("the heading");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let joined = section.replace("\\\n", " ");
+    let lines = joined.lines().filter_map(|line| line.strip_prefix("$ "));
+    lines.map(str::to_owned).collect()
+}
+
+/// Runs a command as a person would, in the folder of the sources.
+fn shell(command: &str) -> String {
+    let output = std::process::Command::new("sh")
+        .args(["-c", command])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output()
+        .expect("sh");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let wrong = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}\n{said}{wrong}");
+    said
+}
+
+#[test]
+fn the_guide() {
+    if !is_root() {
+        return;
+    }
+    let build = |command: &String| command.starts_with("cargo ");
+    let all = commands("## On the cloud router");
+    if std::env::var_os("ROUTERD_TEST_INSIDE").is_none() {
+        // Where there is no compiler in sight any more, this would fail.
+        let cargo = env!("CARGO");
+        shell(&format!(
+            "{cargo} build -q -p event-to-remote-claim -p routerctl"
+        ));
+        assert_eq!(all.iter().filter(|c| build(c)).count(), 1);
+    }
+    isolated("dynamic::the_guide", || {
+        for folder in ["/usr/local", "/var/lib"] {
+            run(&format!("mount -t tmpfs -o mode=755 tmpfs {folder}"));
+        }
+        run("ip link add eth0 type veth peer name fabric");
+        run("ip link set eth0 up");
+        run("ip link set fabric up");
+        run("ip address add 10.88.60.4/24 dev eth0");
+        run("ip route add default via 10.88.60.1");
+        // As it is started by its unit: everything where it is by default.
+        let mut daemon = std::process::Command::new(env!("CARGO_BIN_EXE_routerd"))
+            .arg("serve")
+            .spawn()
+            .expect("routerd starts");
+        until("the daemon answers", || {
+            let asked = std::process::Command::new("routerctl")
+                .arg("status")
+                .output();
+            asked.is_ok_and(|output| output.status.success())
+        });
+        for command in all.iter().filter(|command| !build(command)) {
+            eprintln!("$ {command}");
+            if command.starts_with("routerctl dynamic render") {
+                until("the claim is rendered", || {
+                    let text = shell(command);
+                    [
+                        "kind: RemoteAddressClaim",
+                        "address: 10.88.60.9/32",
+                        "routerd.net/event-id: ",
+                        "routerd.net/event-group: cloudedge",
+                        "routerd.net/dynamic-source: EventSubscription/onprem-clients",
+                    ]
+                    .iter()
+                    .all(|line| text.contains(line))
+                });
+            }
+            let said = shell(command);
+            eprintln!("{said}");
+        }
+        let route = "ip route show 10.88.60.9/32 proto 82";
+        until("the claim is routed", || run(route).contains("wg-hybrid"));
+        let list = shell("routerctl dynamic list");
+        assert!(
+            list.contains("EventSubscription/onprem-clients:10.88.60.9/32  1    active"),
+            "{list}"
+        );
+        // A refreshed event extends the claim, under the next generation.
+        let emit = all.iter().find(|c| c.contains("event emit")).expect("it");
+        shell(&emit.replace("--ttl 30m", "--ttl 60m"));
+        until("the claim is extended", || {
+            let list = shell("routerctl dynamic list");
+            list.contains("10.88.60.9/32  2    active")
+        });
+        // The end of the fact ends the claim at once.
+        shell(&emit.replace("ipv4.observed", "ipv4.expired"));
+        until("the claim is gone", || !run(route).contains("wg-hybrid"));
+        daemon.kill().expect("kill");
+        daemon.wait().expect("wait");
+    });
+}

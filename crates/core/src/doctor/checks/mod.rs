@@ -10,6 +10,7 @@ mod daemon;
 mod default_route;
 mod delivery_route;
 mod drift;
+mod dynamic_source;
 mod event_delivery;
 mod event_group;
 mod event_missing;
@@ -24,6 +25,8 @@ mod nat;
 mod overlay_endpoint;
 mod overlay_interface;
 mod overlay_key;
+mod part_held;
+mod part_quarantined;
 mod path_mtu;
 mod peer_handshake;
 mod provider;
@@ -71,6 +74,9 @@ pub(super) const CHECKS: &[Entry] = &[
     event_delivery::CHECK,
     event_missing::CHECK,
     event_runs::CHECK,
+    dynamic_source::CHECK,
+    part_quarantined::CHECK,
+    part_held::CHECK,
     resource_waiting::CHECK,
     daemon::CHECK,
     generation::CHECK,
@@ -82,6 +88,12 @@ pub(super) const CHECKS: &[Entry] = &[
 /// A check of the area `hybrid`: addresses that live at other sites.
 const fn hybrid(code: &'static str, run: Run) -> Entry {
     let area = "hybrid";
+    Entry { area, code, run }
+}
+
+/// A check of the area `dynamic`: what plugins and events add to the configuration.
+const fn dynamic(code: &'static str, run: Run) -> Entry {
+    let area = "dynamic";
     Entry { area, code, run }
 }
 

@@ -29,6 +29,7 @@ fn running() -> Runtime {
         providers: Default::default(),
         federation: None,
         journal_fault: None,
+        dynamic: Default::default(),
     }
 }
 

@@ -1,3 +1,4 @@
 mod accepting;
+mod flapping;
 mod merging;
 mod real;

@@ -216,3 +216,31 @@ fn of_two_that_claim_one_address_the_earlier_word_stands() {
     );
     assert_eq!(found[1], "z-earlier: Active");
 }
+
+/// The cloud router with a subscription, whose parts count.
+pub(super) fn subscribed() -> (Config, Effective) {
+    startup(
+        "
+---
+apiVersion: federation.routerd.net/v1alpha1
+kind: EventGroup
+metadata: {name: g}
+spec: {nodeName: cloud}
+---
+apiVersion: federation.routerd.net/v1alpha1
+kind: EventSubscription
+metadata: {name: clients}
+spec:
+  groupRef: g
+  match: {types: [routerd.client.ipv4.observed]}
+  trigger: {pluginRef: event-to-remote-claim}
+---
+apiVersion: plugin.routerd.net/v1alpha1
+kind: Plugin
+metadata: {name: event-to-remote-claim}
+spec:
+  executable: /usr/local/libexec/routerd/event-to-remote-claim
+  capabilities: [observe.events, propose.dynamicConfig]
+",
+    )
+}
