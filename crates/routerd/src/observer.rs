@@ -173,9 +173,14 @@ impl Watch {
         }
     }
 
+    /// How often the host is looked at.
+    fn interval(&self) -> Duration {
+        let intervals = self.posts.values().map(|post| post.intent.scan_interval);
+        intervals.min().unwrap_or(IDLE)
+    }
+
     fn scan_due(&self) -> bool {
-        let interval = self.posts.values().map(|post| post.intent.scan_interval);
-        let interval = interval.min().unwrap_or(IDLE);
+        let interval = self.interval();
         self.scanned.is_none_or(|at| at.elapsed() >= interval)
     }
 
@@ -186,8 +191,7 @@ impl Watch {
             .values()
             .filter_map(|p| p.observer.next_timeout());
         let timeouts = timeouts.map(|at| Duration::from_millis(at.millis_since(now)));
-        let scans = self.posts.values().map(|post| post.intent.scan_interval);
-        timeouts.chain(scans).min().unwrap_or(IDLE)
+        timeouts.chain([self.interval()]).min().unwrap_or(IDLE)
     }
 
     /// Looks at the host, the neighbour table and the lease files.
@@ -217,7 +221,8 @@ impl Watch {
         if !self.believes(Source::Neighbour) {
             return;
         }
-        match neighbour::reachable() {
+        // What was there before the last look was seen then.
+        match neighbour::reached(self.interval()) {
             Ok(found) => {
                 for (index, address, mac) in found {
                     let sighting = Sighting {

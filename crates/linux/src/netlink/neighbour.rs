@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use routerd_core::OWNER_PROTOCOL;
 use routerd_core::observed::ProxyNeighbour;
@@ -14,11 +15,12 @@ const FIXED: usize = 12;
 const NTF_PROXY: u8 = 1 << 3;
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
+const NDA_CACHEINFO: u16 = 3;
 const NDA_PROTOCOL: u16 = 12;
 const NDTA_PARMS: u16 = 6;
 const NDTPA_IFINDEX: u16 = 1;
 const NDTPA_PROXY_DELAY: u16 = 13;
-/// Milliseconds in one unit of `proxy_delay` (USER_HZ is 100 on every architecture that matters).
+/// Milliseconds in one unit of the kernel's times (USER_HZ is 100 on every architecture that matters).
 const MILLISECONDS: u64 = 10;
 
 /// How many requests to add a proxy neighbour this process has made.
@@ -61,11 +63,12 @@ fn key(message: Message<'_>) -> Option<(u32, Ipv4Addr)> {
     Some((index, ipv4(address)?))
 }
 
-/// IPv4 stations that the kernel has reached in the last seconds: interface, address and hardware address.
+/// IPv4 stations that the kernel knows to have been there within this time: interface, address and hardware address.
+/// That it holds one for reachable says less: it does so for most of a minute after the last sign of life.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn reachable() -> Result<Vec<(u32, Ipv4Addr, [u8; 6])>, Error> {
+pub fn reached(within: Duration) -> Result<Vec<(u32, Ipv4Addr, [u8; 6])>, Error> {
     let mut socket = Socket::open(netlink_sys::protocols::NETLINK_ROUTE)?;
     let mut header = fixed(0);
     header[10] = 0;
@@ -74,8 +77,10 @@ pub fn reachable() -> Result<Vec<(u32, Ipv4Addr, [u8; 6])>, Error> {
         let state = u16_at(message.fixed::<FIXED>()?, 8)?;
         let mac = message.attributes(FIXED).find(NDA_LLADDR)?;
         let (index, address) = key(message)?;
-        let reached = state & libc::NUD_REACHABLE != 0;
-        reached.then_some((index, address, *mac.first_chunk()?))
+        // `struct nda_cacheinfo`: first the time since the last confirmation.
+        let ticks = u32_at(message.attributes(FIXED).find(NDA_CACHEINFO)?, 0)?;
+        let fresh = u128::from(ticks) * u128::from(MILLISECONDS) <= within.as_millis();
+        (fresh && state & libc::NUD_REACHABLE != 0).then_some((index, address, *mac.first_chunk()?))
     })
 }
 
