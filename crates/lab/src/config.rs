@@ -267,7 +267,7 @@ pub fn federated(two_site: &TwoSite, site: Site, peer_key: &str) -> String {
             resources.extend(consumer());
         }
         Site::Onprem => {
-            resources.push(claim(two_site, site));
+            resources.push(claim(two_site, site, CloudCapture::ByHand));
             resources.push(pool());
         }
     }

@@ -130,7 +130,11 @@ impl Engine {
         let began = Instant::now();
         let followed = self.follow_parts();
         let (pass, trouble) = self.attempt_merged();
-        self.report(&pass, trouble.as_ref(), woke, began.elapsed());
+        let kind = match followed {
+            true => EventKind::Dynamic,
+            false => EventKind::Repaired,
+        };
+        self.report(&pass, trouble.as_ref(), (kind, woke), began.elapsed());
         let outcome = match (&trouble, pass.settled) {
             (Some(_), _) => Outcome::Failed,
             (None, true) => Outcome::Settled,
@@ -147,13 +151,19 @@ impl Engine {
 
     /// One line for a pass that changed or failed something; nothing for one that found all well, and less
     /// and less for what happens over and over.
-    fn report(&mut self, pass: &Pass, trouble: Option<&Trouble>, woke: &str, took: Duration) {
+    fn report(
+        &mut self,
+        pass: &Pass,
+        trouble: Option<&Trouble>,
+        (kind, woke): (EventKind, &str),
+        took: Duration,
+    ) {
         let ms = took.as_millis();
         if !pass.done.is_empty() {
             let what = summary(&pass.done);
             if let Some(times) = self.repaired.heard(&what) {
-                tracing::info!(woke, ms, times, "repaired: {what}");
-                self.note(EventKind::Repaired, &what);
+                tracing::info!(woke, ms, times, "{}: {what}", kind.as_str());
+                self.note(kind, &what);
             }
         }
         if let Some(trouble) = trouble

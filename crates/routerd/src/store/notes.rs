@@ -32,7 +32,8 @@ pub(crate) enum EventKind {
 }
 
 impl EventKind {
-    fn as_str(self) -> &'static str {
+    /// As people read it.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
             Self::Reverted => "reverted",
