@@ -172,6 +172,30 @@ fn killed_from_outside() {
     bench.daemon.stop();
 }
 
+/// Starts executors that stand still at five different steps, one a NIC.
+fn five_steps(bench: &Bench, nics: [&str; 5]) -> [thread::JoinHandle<(u8, String)>; 2] {
+    bench.said(0, &["action", "approve", "1", "2", "3", "4", "5"]);
+    bench.said(0, &["action", "execute", "--approved", "4", "5"]);
+    bench.said(0, &["action", "approve", "--rollback", "4", "5"]);
+    let faults = [
+        "observe:hang-before",
+        "execute:hang-before",
+        "execute:hang-after",
+        "rollback:hang-before",
+        "rollback:hang-after",
+    ];
+    for (nic, fault) in nics.into_iter().zip(faults) {
+        bench.fault(nic, fault);
+    }
+    let asked = [
+        beside(bench, &["action", "execute", "--approved", "1", "2", "3"]),
+        beside(bench, &["action", "rollback", "--approved", "4", "5"]),
+    ];
+    let hangs = |nic| bench.cloud().join(format!("hangs-{nic}")).exists();
+    until("all five hang", || nics.into_iter().all(hangs));
+    asked
+}
+
 /// One kill of the daemon while five executors stand at five different steps.
 fn daemon() {
     let Some(mut bench) = Bench::new() else {
@@ -183,20 +207,7 @@ fn daemon() {
     for nic in nics {
         bench.import("ensure-forwarding-enabled", nic);
     }
-    bench.said(0, &["action", "approve", "1", "2", "3", "4", "5"]);
-    bench.said(0, &["action", "execute", "--approved", "4", "5"]);
-    bench.said(0, &["action", "approve", "--rollback", "4", "5"]);
-    bench.fault("a", "observe:hang-before");
-    bench.fault("b", "execute:hang-before");
-    bench.fault("c", "execute:hang-after");
-    bench.fault("d", "rollback:hang-before");
-    bench.fault("e", "rollback:hang-after");
-    let asked = [
-        beside(&bench, &["action", "execute", "--approved", "1", "2", "3"]),
-        beside(&bench, &["action", "rollback", "--approved", "4", "5"]),
-    ];
-    let hangs = |nic| bench.cloud().join(format!("hangs-{nic}")).exists();
-    until("all five hang", || nics.into_iter().all(hangs));
+    let asked = five_steps(&bench, nics);
     assert!(executors().len() >= 5 && processes("supervise").len() == 5);
     bench.daemon.kill();
     for asked in asked {

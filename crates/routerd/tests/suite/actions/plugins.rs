@@ -66,6 +66,12 @@ fn by_hand() {
     );
 
     apply(&bench, "propose.providerAction");
+    taken(&bench);
+    recorded(&bench);
+    bench.daemon.stop();
+}
+
+fn taken(bench: &Bench) {
     let dry = bench.said(0, &["plugin", "run", "proposer", "--dry-run"]);
     assert!(
         dry.contains("actionPlans:") && !dry.contains("imported"),
@@ -87,7 +93,9 @@ fn by_hand() {
     assert!(said.contains("executes provider actions"), "{said}");
     let said = bench.said(1, &["plugin", "run", "nobody"]);
     assert!(said.contains("there is no Plugin/nobody"), "{said}");
+}
 
+fn recorded(bench: &Bench) {
     let runs = bench.json(&["plugin", "runs", "proposer"]);
     let oks: Vec<_> = runs
         .as_array()
@@ -111,7 +119,6 @@ fn by_hand() {
     assert!(list.contains("is writable by others than root"), "{list}");
     let said = bench.said(1, &["plugin", "run", "proposer"]);
     assert!(said.contains("not started"), "{said}");
-    bench.daemon.stop();
 }
 
 #[test]

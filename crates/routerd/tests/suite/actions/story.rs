@@ -54,6 +54,18 @@ fn story() {
     cloud_link();
     bench.daemon.start();
     bench.apply(&configuration(&bench, POLICY));
+    proposed(&bench);
+    executed(&bench);
+    // A re-apply with something else changed leaves the executor its environment and its folder.
+    let changed = POLICY.replace("maxActionsPerRun: 4", "maxActionsPerRun: 5");
+    bench.apply(&configuration(&bench, &changed));
+    bench.daemon.stop();
+    bench.daemon.start();
+    taken_back(&bench);
+    bench.daemon.stop();
+}
+
+fn proposed(bench: &Bench) {
     // The claim asks for both, and nothing happens by itself.
     let list = bench.said(0, &["action", "list"]);
     assert!(list.contains("ensure-forwarding-enabled"), "{list}");
@@ -74,9 +86,11 @@ fn story() {
     );
     assert!(!bench.is_true("ipForwarding", "ce-router-nic"));
 
-    let doctor = provider_checks(&bench);
+    let doctor = provider_checks(bench);
     assert!(doctor.contains("fail: the NIC may not forward"), "{doctor}");
+}
 
+fn executed(bench: &Bench) {
     // Approved by the one who calls, executed in order, with what was before.
     let approved = bench.said(0, &["action", "approve", "1", "2"]);
     assert!(approved.contains("action 1 ensure-forwarding-enabled: approved by root(0)"));
@@ -101,18 +115,12 @@ fn story() {
     assert!(whole.starts_with("whole: "), "{whole}");
 
     until("the last look is forgotten", || {
-        let doctor = provider_checks(&bench);
+        let doctor = provider_checks(bench);
         doctor.contains("pass: the NIC may forward") && !doctor.contains("fail")
     });
+}
 
-    // A re-apply with something else changed leaves the executor its environment and its folder.
-    bench.apply(&configuration(
-        &bench,
-        &POLICY.replace("maxActionsPerRun: 4", "maxActionsPerRun: 5"),
-    ));
-    bench.daemon.stop();
-    bench.daemon.start();
-
+fn taken_back(bench: &Bench) {
     // Back, the last one first.
     let dry = bench.said(0, &["action", "rollback", "--dry-run", "1"]);
     assert!(
@@ -147,7 +155,6 @@ fn story() {
         bench.states(),
         ["rolledBack", "rolledBack", "pending", "pending"]
     );
-    bench.daemon.stop();
 }
 
 /// With a policy that asks for no approval the daemon does and undoes by itself what the configuration asks for.
