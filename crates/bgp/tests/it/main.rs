@@ -1,5 +1,7 @@
 //! The speaker from outside: whole fabrics in memory, on a virtual clock.
 
 mod fabric;
+mod raw;
 mod restart;
+mod rfc7606;
 mod sessions;
