@@ -2,7 +2,7 @@
 //!
 //! Time only passes when a test says so; connections deliver octets at once, in pieces of any size.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -39,6 +39,10 @@ pub(crate) struct Fabric {
     next_conn: u64,
     /// Largest piece that is delivered at once.
     pub(crate) piece: usize,
+    /// Octets on their way to nodes that take none.
+    pending: VecDeque<(ConnId, Vec<u8>)>,
+    /// Most octets that were on their way at once.
+    pub(crate) pending_max: usize,
     /// Pairs of nodes that cannot reach each other.
     pub(crate) cut: BTreeSet<(usize, usize)>,
 }
@@ -86,6 +90,8 @@ impl Fabric {
             ends: BTreeMap::new(),
             next_conn: 0,
             piece: usize::MAX,
+            pending: VecDeque::new(),
+            pending_max: 0,
             cut: BTreeSet::new(),
         }
     }
@@ -253,6 +259,9 @@ impl Fabric {
             return;
         };
         if !self.nodes[end.at].reads {
+            self.pending.push_back((conn, bytes.to_vec()));
+            let waiting: usize = self.pending.iter().map(|(_, b)| b.len()).sum();
+            self.pending_max = self.pending_max.max(waiting);
             return;
         }
         let count = bytes.len();
@@ -262,6 +271,15 @@ impl Fabric {
             let conn = end.other;
             self.input(end.at, Input::Received { conn, bytes });
         }
+    }
+
+    /// A node takes octets again, beginning with those that waited.
+    pub(crate) fn resume(&mut self, at: usize) {
+        self.nodes[at].reads = true;
+        for (conn, bytes) in std::mem::take(&mut self.pending) {
+            self.deliver(conn, &bytes);
+        }
+        self.settle();
     }
 
     pub(crate) fn state(&self, at: usize, peer: usize) -> SessionState {

@@ -32,9 +32,14 @@ pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 
 /// An OPEN of router 10.0.0.2 with these capabilities.
 pub(crate) fn open(asn: u16, capabilities: &[u8]) -> Vec<u8> {
+    open_of([10, 0, 0, 2], asn, capabilities)
+}
+
+pub(crate) fn open_of(id: [u8; 4], asn: u16, capabilities: &[u8]) -> Vec<u8> {
     let mut body = vec![4];
     body.extend(asn.to_be_bytes());
-    body.extend([0, 90, 10, 0, 0, 2]);
+    body.extend([0, 90]);
+    body.extend(id);
     let length = u8::try_from(capabilities.len()).expect("length");
     body.extend([length + 2, 2, length]);
     body.extend_from_slice(capabilities);

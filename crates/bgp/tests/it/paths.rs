@@ -1,0 +1,1 @@
+//! Several paths, slow peers, refused routes, limits, changes of policy.
