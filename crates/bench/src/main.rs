@@ -1,6 +1,7 @@
 //! `make bench [NAME=…]`: ours and a peer alternate in one run, medians of at least three, ratios above 1 are
 //! better. Absolute figures of a shared machine mean nothing.
 
+mod bgp_core;
 mod events;
 mod plan;
 mod routes;
@@ -70,6 +71,7 @@ type Bench = fn() -> Result<Vec<Row>>;
 
 /// Every bench by name.
 const BENCHES: &[(&str, Bench)] = &[
+    ("bgp-core", bgp_core::run),
     ("events", events::run),
     ("plan", plan::run),
     ("routes", routes::run),

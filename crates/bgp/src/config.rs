@@ -33,6 +33,8 @@ pub struct SpeakerConfig {
     pub fib: bool,
     /// What a next hop is until the shell says otherwise.
     pub next_hops: NextHopTracking,
+    /// Whether UPDATEs are mirrored for BMP ([`crate::Output::Monitored`]).
+    pub monitored: bool,
     /// Refused routes kept visible per peer and family; beyond it they are only counted.
     pub rejected_kept: u32,
 }
@@ -51,6 +53,7 @@ impl SpeakerConfig {
             max_next_hops: 1,
             fib: true,
             next_hops: NextHopTracking::AssumeReachable,
+            monitored: false,
             rejected_kept: 10_000,
         }
     }

@@ -182,6 +182,14 @@ pub enum Output {
         /// Whether it is wanted.
         wanted: bool,
     },
+    /// An UPDATE as it came, header included: for BMP and MRT.
+    Monitored {
+        /// Whose.
+        peer: IpAddr,
+        /// The message.
+        #[serde(with = "octets")]
+        message: Bytes,
+    },
     /// Something happened: for the log, the journal, the event stream and the counters.
     Event(Event),
 }

@@ -24,8 +24,10 @@
 
 mod attr;
 pub mod bfd;
+pub mod bmp;
 pub mod config;
 mod io;
+pub mod mrt;
 mod rib;
 mod session;
 mod speaker;

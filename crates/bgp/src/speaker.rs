@@ -9,8 +9,6 @@ mod query;
 mod receive;
 mod refresh;
 mod restart;
-#[cfg(test)]
-mod tests;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,14 +38,14 @@ pub struct Start {
 /// A BGP speaker.
 #[derive(Debug)]
 pub struct Speaker {
-    config: SpeakerConfig,
-    now: Time,
-    peers: Peers,
+    pub(crate) config: SpeakerConfig,
+    pub(crate) now: Time,
+    pub(crate) peers: Peers,
     conns: BTreeMap<ConnId, Conn>,
     timers: Timers,
     random: Random,
     outputs: VecDeque<Output>,
-    ribs: Ribs,
+    pub(crate) ribs: Ribs,
     /// After our own restart: who has still to tell which families. Absent: nothing is waited for.
     deferral: Option<BTreeMap<IpAddr, BTreeSet<Family>>>,
     /// Whether the FIB was kept over our restart; said in OPENs until the first convergence.

@@ -24,6 +24,8 @@ pub(crate) struct Conn {
     pub(crate) state: ConnState,
     /// What the peer said in its OPEN.
     pub(crate) open: Option<Open>,
+    /// Both OPENs as they went over the wire: ours, the peer's.
+    pub(crate) opens: (Vec<u8>, Vec<u8>),
     /// Whether messages beyond 4096 octets may come.
     pub(crate) extended: bool,
     /// The beginning of a message whose end is not there yet.
@@ -45,6 +47,7 @@ impl Conn {
             outgoing,
             state: ConnState::OpenSent,
             open: None,
+            opens: (Vec::new(), Vec::new()),
             extended: false,
             partial: Vec::new(),
             hold: Duration::ZERO,

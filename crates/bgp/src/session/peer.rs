@@ -50,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) four_octet: bool,
     /// Longest message that the peer takes.
     pub(crate) max_message: usize,
+    /// The OPENs of both sides as they went over the wire: ours, the peer's.
+    pub(crate) opens: (Vec<u8>, Vec<u8>),
     /// Families whose end-of-RIB has come.
     pub(crate) end_of_rib: BTreeSet<Family>,
 }
@@ -85,8 +87,8 @@ pub(crate) struct Peer {
     pub(crate) since: Time,
     pub(crate) last_error: Option<DownReason>,
     pub(crate) counters: Counters,
-    /// Refused routes that were told as events.
-    pub(crate) refusals_told: u32,
+    /// Refused routes and malformed UPDATEs of this session so far.
+    pub(crate) complaints: u32,
 }
 
 impl Peer {
@@ -107,7 +109,7 @@ impl Peer {
             since: now,
             last_error: None,
             counters: Counters::default(),
-            refusals_told: 0,
+            complaints: 0,
         }
     }
 

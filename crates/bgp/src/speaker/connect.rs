@@ -161,8 +161,9 @@ impl Speaker {
         peer.conns.push(conn);
         let mut bytes = Vec::new();
         self.our_open(ix).encode(&mut bytes);
-        self.conns
-            .insert(conn, Conn::new(ix, local, outgoing, self.now));
+        let mut fresh = Conn::new(ix, local, outgoing, self.now);
+        fresh.opens.0.clone_from(&bytes);
+        self.conns.insert(conn, fresh);
         self.timers.set(TimerId::Hold(conn), self.now + OPEN_WAIT);
         self.send(conn, bytes);
     }

@@ -101,6 +101,7 @@ impl Speaker {
             return;
         };
         peer.failures = 0;
+        peer.complaints = 0;
         peer.since = self.now;
         peer.counters.established += 1;
         let up = EventKind::Up {
@@ -152,6 +153,7 @@ impl Speaker {
             } else {
                 MAX_MESSAGE
             },
+            opens: from.opens.clone(),
             end_of_rib: BTreeSet::new(),
             remote,
         })

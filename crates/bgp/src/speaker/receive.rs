@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Speaker;
-use crate::io::DownReason;
+use crate::io::{DownReason, Output};
 use crate::session::{Conn, ConnState, PeerIx, TimerId};
 use crate::types::{ConnId, RouterId};
 use crate::wire::{self, Kind, Notification, Open};
@@ -77,6 +77,7 @@ impl Speaker {
             (ConnState::OpenConfirm, Kind::Keepalive) => self.established(conn, ix),
             (ConnState::Established, Kind::Keepalive) => {}
             (ConnState::Established, Kind::Update) => {
+                self.mirror(ix, message.body);
                 if let Err(notification) = self.update(ix, message.body) {
                     self.fail(conn, &notification);
                 }
@@ -85,6 +86,19 @@ impl Speaker {
             (ConnState::OpenSent, _) => self.fail(conn, &Notification::fsm(1)),
             (ConnState::OpenConfirm, _) => self.fail(conn, &Notification::fsm(2)),
             (ConnState::Established, Kind::Open) => self.fail(conn, &Notification::fsm(3)),
+        }
+    }
+
+    fn mirror(&mut self, ix: PeerIx, body: &[u8]) {
+        if let Some(peer) = self.peers.get(ix).filter(|_| self.config.monitored) {
+            let mut message = Vec::with_capacity(wire::HEADER + body.len());
+            wire::message(&mut message, Kind::Update, |out| {
+                out.extend_from_slice(body)
+            });
+            self.outputs.push_back(Output::Monitored {
+                peer: peer.address,
+                message: message.into(),
+            });
         }
     }
 
@@ -115,6 +129,9 @@ impl Speaker {
         from.hold = offered.min(timers.hold);
         from.keepalive = timers.keepalive.min(from.hold / 3);
         from.open = Some(open);
+        wire::message(&mut from.opens.1, Kind::Open, |out| {
+            out.extend_from_slice(body);
+        });
         if from.hold.is_zero() {
             self.timers.cancel(TimerId::Hold(conn));
             let mut bytes = Vec::new();

@@ -14,8 +14,8 @@ use crate::wire::attributes::{self, Context, Decoded, Flaw, Handling};
 use crate::wire::nlri::{Address, Nlri};
 use crate::wire::update::Sections;
 
-/// Refused routes that are told one by one; the rest is counted.
-const REFUSALS_TOLD: u32 = 100;
+/// Refused routes and malformed UPDATEs of a session that are told one by one; the rest is only counted.
+const COMPLAINTS_TOLD: u32 = 100;
 
 /// What of the session an UPDATE is read with.
 #[derive(Clone, Copy)]
@@ -153,12 +153,10 @@ impl Speaker {
                 self.ribs.learn(ix, net, path_id, judged);
             }
         }
-        if let Some(peer) = self.peers.get_mut(ix) {
-            let told = REFUSALS_TOLD.saturating_sub(peer.refusals_told);
-            refusals.truncate(told as usize);
-            peer.refusals_told += u32::try_from(refusals.len()).unwrap_or(told);
-        }
         for (prefix, reason) in refusals {
+            if !self.may_tell(ix) {
+                break;
+            }
             self.event(ix, EventKind::Refused { prefix, reason });
         }
         Ok(())
@@ -183,6 +181,15 @@ impl Speaker {
         Ok(())
     }
 
+    /// Whether one more complaint about this session is told: a peer must not be able to fill the log.
+    fn may_tell(&mut self, ix: PeerIx) -> bool {
+        let Some(peer) = self.peers.get_mut(ix) else {
+            return false;
+        };
+        peer.complaints += 1;
+        peer.complaints <= COMPLAINTS_TOLD
+    }
+
     fn note_flaws(&mut self, ix: PeerIx, flaws: &[Flaw]) {
         for flaw in flaws {
             if let Some(peer) = self.peers.get_mut(ix) {
@@ -190,6 +197,9 @@ impl Speaker {
                     Handling::DiscardAttribute => peer.counters.attributes_discarded += 1,
                     Handling::TreatAsWithdraw => peer.counters.treated_as_withdraw += 1,
                 }
+            }
+            if !self.may_tell(ix) {
+                continue;
             }
             let error = match flaw.code {
                 0 => flaw.what.to_owned(),

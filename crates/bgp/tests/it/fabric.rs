@@ -217,7 +217,7 @@ impl Fabric {
             }
             Output::Converged => self.nodes[at].converged = true,
             Output::Event(event) => self.nodes[at].events.push(event),
-            Output::CancelConnect { .. } | Output::NextHop { .. } | Output::Bfd { .. } => {}
+            _ => {}
         }
     }
 

@@ -1,1 +1,0 @@
-//! In place when the module is complete.
