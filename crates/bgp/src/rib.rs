@@ -360,9 +360,9 @@ impl Ribs {
         }
     }
 
-    /// Tells a member everything once more; its connection, if it is one.
+    /// Tells a member everything once more; its connection, if the beginning is to be marked (RFC 7313).
     pub(crate) fn resend(&mut self, ix: PeerIx, family: Family, bordered: bool) -> Option<ConnId> {
-        on!(self, family, |rib, world| rib.resend(ix, bordered)).filter(|_| bordered)
+        on!(self, family, |rib, world| rib.resend(ix, bordered))
     }
 
     /// Puts together updates or route changes until there are outputs or nothing more to tell. Connections that had

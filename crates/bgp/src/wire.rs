@@ -18,6 +18,8 @@ pub(crate) mod notification;
 pub(crate) mod open;
 pub(crate) mod reader;
 pub(crate) mod refresh;
+#[cfg(test)]
+mod tests;
 pub(crate) mod update;
 
 pub(crate) use capability::{AddPathModes, Capabilities, LongLivedFamily, Restart, RestartFamily};

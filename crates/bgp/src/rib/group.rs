@@ -243,7 +243,7 @@ impl<A: Address> Rib<A> {
         self.groups.iter().find(|g| g.members.contains_key(&ix))
     }
 
-    /// Starts a member over; its connection.
+    /// Starts a member over; its connection, if the beginning is to be marked.
     pub(super) fn resend(&mut self, ix: PeerIx, bordered: bool) -> Option<ConnId> {
         let group = self
             .groups
@@ -269,8 +269,9 @@ impl<A: Address> Rib<A> {
                 fresh.marker = Marker::EndOfRib;
             }
         }
+        let begins = fresh.marker == Marker::EndOfRefresh;
         member.behind = Some(fresh);
-        Some(member.conn)
+        begins.then_some(member.conn)
     }
 
     /// What a group is to be told of a slot now, where one path is.

@@ -11,6 +11,8 @@ use crate::wire::{self, Notification};
 
 /// How long a peer may take for its OPEN (RFC 4271, section 8.2.2 suggests it).
 const OPEN_WAIT: Duration = Duration::from_secs(240);
+/// Whatever is configured, attempts are not more frequent.
+const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 /// Shortest send hold time (RFC 9687, section 3.1).
 const SEND_HOLD: Duration = Duration::from_secs(8 * 60);
 
@@ -40,7 +42,8 @@ impl Speaker {
             return;
         };
         peer.phase = Phase::Connect;
-        let retry = self.random.jitter(peer.config.timers.connect_retry);
+        let retry = peer.config.timers.connect_retry.max(SHORTEST_RETRY);
+        let retry = self.random.jitter(retry);
         self.outputs.push_back(Output::Connect {
             remote: peer.address,
             port: peer.config.port,
@@ -89,9 +92,8 @@ impl Speaker {
         };
         let soon = Duration::from_millis(500) * 2u32.pow(peer.failures.min(8));
         peer.failures = peer.failures.saturating_add(1);
-        let delay = self
-            .random
-            .jitter(soon.min(peer.config.timers.connect_retry));
+        let delay = soon.min(peer.config.timers.connect_retry);
+        let delay = self.random.jitter(delay.max(SHORTEST_RETRY));
         self.timers.set(TimerId::Connect(ix), self.now + delay);
     }
 

@@ -20,24 +20,27 @@ impl Speaker {
             return;
         };
         let ix = from.peer;
-        if !from.hold.is_zero() {
-            self.timers.set(TimerId::Hold(conn), self.now + from.hold);
-        }
         let mut partial = std::mem::take(&mut from.partial);
         if let Some(peer) = self.peers.get_mut(ix) {
             peer.counters.octets_in += bytes.len() as u64;
         }
+        let consumed;
         let rest = if partial.is_empty() {
-            let consumed = self.messages(conn, ix, bytes);
+            consumed = self.messages(conn, ix, bytes);
             bytes[consumed..].to_vec()
         } else {
             partial.extend_from_slice(bytes);
-            let consumed = self.messages(conn, ix, &partial);
+            consumed = self.messages(conn, ix, &partial);
             partial.drain(..consumed);
             partial
         };
-        if let Some(from) = self.conns.get_mut(&conn) {
-            from.partial = rest;
+        let Some(from) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        from.partial = rest;
+        // Only whole messages are a sign of life; halves may drip in for ever.
+        if consumed > 0 && !from.hold.is_zero() {
+            self.timers.set(TimerId::Hold(conn), self.now + from.hold);
         }
     }
 
@@ -127,7 +130,8 @@ impl Speaker {
         from.state = ConnState::OpenConfirm;
         from.extended = extended;
         from.hold = offered.min(timers.hold);
-        from.keepalive = timers.keepalive.min(from.hold / 3);
+        let shortest = Duration::from_secs(1);
+        from.keepalive = timers.keepalive.min(from.hold / 3).max(shortest);
         from.open = Some(open);
         wire::message(&mut from.opens.1, Kind::Open, |out| {
             out.extend_from_slice(body);

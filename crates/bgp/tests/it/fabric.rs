@@ -41,6 +41,7 @@ pub(crate) struct Fabric {
     pub(crate) piece: usize,
     /// Octets on their way to nodes that take none.
     pending: VecDeque<(ConnId, Vec<u8>)>,
+    pending_octets: usize,
     /// Most octets that were on their way at once.
     pub(crate) pending_max: usize,
     /// Pairs of nodes that cannot reach each other.
@@ -91,6 +92,7 @@ impl Fabric {
             next_conn: 0,
             piece: usize::MAX,
             pending: VecDeque::new(),
+            pending_octets: 0,
             pending_max: 0,
             cut: BTreeSet::new(),
         }
@@ -260,8 +262,8 @@ impl Fabric {
         };
         if !self.nodes[end.at].reads {
             self.pending.push_back((conn, bytes.to_vec()));
-            let waiting: usize = self.pending.iter().map(|(_, b)| b.len()).sum();
-            self.pending_max = self.pending_max.max(waiting);
+            self.pending_octets += bytes.len();
+            self.pending_max = self.pending_max.max(self.pending_octets);
             return;
         }
         let count = bytes.len();
@@ -276,6 +278,7 @@ impl Fabric {
     /// A node takes octets again, beginning with those that waited.
     pub(crate) fn resume(&mut self, at: usize) {
         self.nodes[at].reads = true;
+        self.pending_octets = 0;
         for (conn, bytes) in std::mem::take(&mut self.pending) {
             self.deliver(conn, &bytes);
         }
