@@ -235,6 +235,8 @@ impl Thread {
                 wanted,
             } => self.watch.want(peer, local, wanted),
             Output::Event(event) => self.note(event),
+            // Asked for by nobody: `monitored` is off until BMP export has its resource.
+            Output::Monitored { .. } => {}
         }
     }
 
