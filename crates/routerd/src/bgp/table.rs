@@ -11,6 +11,8 @@ type ListId = u32;
 
 /// Nothing.
 const NONE: ListId = 0;
+/// A route from before our restart, of which the speaker has said nothing yet: it stays as it is.
+const UNTOLD: ListId = ListId::MAX;
 
 /// Lists that are stored once. The empty list is number [`NONE`].
 #[derive(Debug)]
@@ -83,8 +85,6 @@ pub(super) struct RouteTable {
     reserved: BTreeSet<Ipv4Net>,
     /// Where standing and wanted may differ.
     dirty: HashSet<Ipv4Net>,
-    /// Until then, standing routes that nobody wants yet are from before our restart, and stay.
-    keeps_unwanted: bool,
 }
 
 impl RouteTable {
@@ -97,9 +97,12 @@ impl RouteTable {
             ways: BTreeMap::new(),
             reserved: BTreeSet::new(),
             dirty: HashSet::new(),
-            keeps_unwanted: true,
         };
         table.stand(standing);
+        table.dirty.clear();
+        for entry in table.routes.values_mut() {
+            entry.wanted = UNTOLD;
+        }
         table
     }
 
@@ -139,11 +142,14 @@ impl RouteTable {
         self.reserved = reserved;
     }
 
-    /// All peers have told what they know: what stands and nobody wants is not kept any longer.
+    /// What was not told of by now is kept no longer.
     pub(super) fn converged(&mut self) {
-        self.keeps_unwanted = false;
-        let unwanted = self.routes.iter().filter(|(_, entry)| entry.wanted == NONE);
-        self.dirty.extend(unwanted.map(|(prefix, _)| *prefix));
+        for (prefix, entry) in &mut self.routes {
+            if entry.wanted == UNTOLD {
+                entry.wanted = NONE;
+                self.dirty.insert(*prefix);
+            }
+        }
     }
 
     /// What the kernel has, all of it.
@@ -208,7 +214,7 @@ impl RouteTable {
         if self.reserved.contains(&prefix) {
             return NONE;
         }
-        if entry.wanted == NONE && self.keeps_unwanted {
+        if entry.wanted == UNTOLD {
             return entry.standing;
         }
         let wanted = self.next_hops.list(entry.wanted).iter();
@@ -245,7 +251,6 @@ mod tests {
 
     fn empty() -> RouteTable {
         let mut table = RouteTable::new(HashMap::new());
-        table.converged();
         table.set_way(A, Some(hop(1)));
         table.set_way(B, Some(hop(2)));
         table
@@ -318,9 +323,12 @@ mod tests {
         table.want(prefix(2), vec![B]);
         // The first is as it was: the kernel is left alone.
         assert_eq!(todo(&mut table), [(prefix(2), vec![2], true)]);
+        // What was told and taken back goes at once.
+        table.want(prefix(1), vec![]);
+        assert_eq!(todo(&mut table), [(prefix(1), vec![], true)]);
         table.converged();
         assert_eq!(todo(&mut table), [(prefix(3), vec![], true)]);
-        assert_eq!(table.standing(), 2);
+        assert_eq!(table.standing(), 1);
     }
 
     #[test]

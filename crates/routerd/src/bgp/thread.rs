@@ -59,6 +59,7 @@ pub(super) fn start(memory: PathBuf, awaited: Arc<dyn Fn() + Send + Sync>) -> io
         next: 0,
         fib: FibThread::start(tell)?,
         told_fib: false,
+        kept_until: None,
         watch: Watch::open(line.clone())?,
         memory: Memory::open(memory),
         announced: BTreeSet::new(),
@@ -92,6 +93,9 @@ pub(super) struct Thread {
     fib: FibThread,
     /// Whether the other thread has something to do.
     told_fib: bool,
+    /// When routes from before our restart that nobody told of again are removed. Not before: a peer that restarts as well may
+    /// tell its routes long after it said that it has none.
+    kept_until: Option<Instant>,
     watch: Watch,
     memory: Memory,
     announced: BTreeSet<ipnet::Ipv4Net>,
@@ -134,6 +138,10 @@ impl Thread {
                 self.obey(request);
             }
             self.read_all();
+            if self.kept_until.is_some_and(|at| at <= Instant::now()) {
+                self.kept_until = None;
+                self.tell_fib(Order::Converged);
+            }
             self.handle(Input::Tick);
         }
     }
@@ -154,8 +162,12 @@ impl Thread {
         if !self.unread.is_empty() {
             return Some(Duration::ZERO);
         }
-        let next = self.speaker.as_ref()?.next_timeout()?;
-        let left = next.since(self.now());
+        let next = self.speaker.as_ref().and_then(Speaker::next_timeout);
+        let next = next.map(|next| next.since(self.now()));
+        let sweep = self
+            .kept_until
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let left = next.into_iter().chain(sweep).min()?;
         // The system waits in whole milliseconds; just before its time a timer would keep us spinning.
         Some(Duration::from_millis(left.as_micros().div_ceil(1000) as u64))
     }
@@ -221,7 +233,8 @@ impl Thread {
                 self.forget(conn);
             }
             Output::Routes(changes) => self.tell_fib(Order::Routes(changes)),
-            Output::Converged => self.tell_fib(Order::Converged),
+            // What is left goes at the end of the restart time.
+            Output::Converged => {}
             Output::NextHop {
                 address: IpAddr::V4(address),
                 used,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::time::Instant;
 
 use bgp::{Input, LocalRoute, Speaker, SpeakerConfig, Start};
 use ipnet::Ipv4Net;
@@ -84,6 +85,12 @@ impl Thread {
             self.memory.peers().iter().filter(known).copied().collect()
         });
         if let Some(peers) = &restarting {
+            let times = config
+                .peers
+                .values()
+                .chain(config.dynamic.iter().map(|range| &range.template));
+            let longest = times.map(|peer| peer.graceful_restart.restart_time).max();
+            self.kept_until = Some(Instant::now() + longest.unwrap_or_default());
             let peers: &BTreeSet<IpAddr> = peers;
             tracing::info!(
                 routes = self.fib.inherited,
