@@ -123,6 +123,10 @@ impl Speaker {
         fs::create_dir_all(&folder).expect("folder");
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         fs::set_permissions(&folder, open).expect("permissions");
+        // FRR and OpenBGPD become other users.
+        let passable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        let parent = folder.parent().expect("a folder above");
+        fs::set_permissions(parent, passable).expect("permissions");
         let mut speaker = Self {
             kind,
             case,
