@@ -219,9 +219,17 @@ fn cloud_capture(two_site: &TwoSite, interface: &str, capture: CloudCapture) -> 
     }
 }
 
-/// The same with the cloud's executor, and a policy that lets it change what the scenario is about once a person has
-/// approved it.
-pub fn with_executor(config: &str, two_site: &TwoSite) -> String {
+/// Whether a person has to approve what is changed in the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Approval {
+    /// A person.
+    Needed,
+    /// The policy is enough.
+    NotNeeded,
+}
+
+/// The same with the cloud's executor, and a policy that lets it change what the scenario is about.
+pub fn with_executor(config: &str, two_site: &TwoSite, approval: Approval) -> String {
     let cloud = two_site.cloud;
     let spec = format!(
         "executable: {}\ntimeout: 120s\nenv:\n  AZURE_CONFIG_DIR: /var/lib/routerd/azure\n\
@@ -230,9 +238,10 @@ pub fn with_executor(config: &str, two_site: &TwoSite) -> String {
     );
     let plugin = resource("plugin", "Plugin", &format!("{cloud}-executor"), &spec);
     let spec = format!(
-        "enabled: true\ndryRunOnly: false\nrequireApproval: true\nallowedProviders: [{cloud}]\n\
+        "enabled: true\ndryRunOnly: false\nrequireApproval: {}\nallowedProviders: [{cloud}]\n\
          allowedActions: [ensure-forwarding-enabled, assign-secondary-ip, ensure-route]\n\
-         allowedCIDRs: [10.77.60.0/24]\nmaxActionsPerRun: 4\nallowUndo: true"
+         allowedCIDRs: [10.77.60.0/24]\nmaxActionsPerRun: 4\nallowUndo: true",
+        approval == Approval::Needed
     );
     let policy = resource(
         "hybrid",
@@ -245,8 +254,6 @@ pub fn with_executor(config: &str, two_site: &TwoSite) -> String {
 
 /// Where the secret of the event group is.
 pub const EVENT_SECRET: &str = "/usr/local/etc/routerd/keys/events.secret";
-/// Where the plugin is installed in a node: a folder that is the node's own.
-pub const PLUGIN: &str = "/usr/local/etc/routerd/plugins/event-to-remote-claim";
 /// How long a silent client counts as present: short, for the lab has no time.
 pub const LEASE_TTL: Duration = Duration::from_secs(4);
 
@@ -271,7 +278,11 @@ pub fn federated(two_site: &TwoSite, site: Site, peer_key: &str) -> String {
             resources.push(pool());
         }
     }
-    document(site, &resources)
+    let config = document(site, &resources);
+    match site {
+        Site::Cloud => with_executor(&config, two_site, Approval::NotNeeded),
+        Site::Onprem => config,
+    }
 }
 
 /// Only the on-prem site delivers to an address that is written down.
@@ -304,8 +315,10 @@ fn event_peer(site: Site) -> String {
 }
 
 fn consumer() -> [String; 2] {
-    let plugin =
-        format!("executable: {PLUGIN}\ncapabilities: [observe.events, propose.dynamicConfig]");
+    let plugin = format!(
+        "executable: {}\ncapabilities: [observe.events, propose.dynamicConfig]",
+        router::installed("event-to-remote-claim").display()
+    );
     let subscription = "groupRef: cloudedge\nmatch:\n  types: [routerd.client.ipv4.observed]\n\
                         trigger:\n  pluginRef: event-to-remote-claim";
     [
@@ -362,7 +375,7 @@ mod tests {
                     .filter(|_| two_site.cloud == Cloud::Azure && site == Site::Cloud)
                     .map(|(capture, expected)| {
                         let config = whole_with(two_site, site, key, capture);
-                        (with_executor(&config, two_site), expected)
+                        (with_executor(&config, two_site, Approval::Needed), expected)
                     });
                 for (text, expected) in texts.into_iter().chain(executors) {
                     let name = format!("{}-{}.yaml", entry.id, site.label());

@@ -1,15 +1,16 @@
 //! A client is switched on on the on-prem LAN and works in the cloud a moment later, without anybody having
-//! written a claim for it; switched off, its claim is held and goes; flapping costs nothing.
+//! written a claim for it or touched the cloud; switched off, its claim is held and goes; flapping costs nothing.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::operator::{CONFIG_NAME, Operator, difference};
 use super::trial::{SOON, Trial};
-use crate::config::{EVENT_SECRET, LEASE_TTL, PLUGIN};
+use crate::config::{EVENT_SECRET, LEASE_TTL};
 use crate::eventually::eventually;
 use crate::node::Node;
 use crate::probe::ping::ping;
@@ -27,26 +28,33 @@ const FLAP: Duration = Duration::from_millis(200);
 const CLIENT: &str = "ens19";
 
 pub(super) fn run(trial: &mut Trial<'_>) -> Result<()> {
-    // In a user namespace the folders above a plugin belong to nobody that is known there.
-    if fs::metadata("/")?.uid() != 0 {
-        let why = "not looked at: plugins have to be root's, and here nobody is";
-        trial.found("plugin-is-roots", true, why.to_owned());
-        return Ok(());
+    for program in ["azure-provider-executor", "event-to-remote-claim"] {
+        router::install(program)?;
     }
     for site in Site::BOTH {
         tcp::serve(trial.client(site)?)?;
     }
     trial.doing("switching the on-prem client off");
     switch(trial.client(Site::Onprem)?, false)?;
-    trial.start_routers()?;
+    let baseline = unassigned(trial)?;
     federate(trial)?;
     unclaimed(trial);
     switched_on(trial)?;
     both_ways(trial);
     flapping(trial)?;
     switched_off(trial)?;
-    one_action_each_way(trial);
-    Ok(())
+    one_action_each_way(trial, &baseline)
+}
+
+/// The cloud knows nothing of the client: what the claim needs there, the executor has to do.
+fn unassigned(trial: &Trial<'_>) -> Result<Value> {
+    let operator = Operator::new(trial)?;
+    operator.change_nic(|nic| {
+        if let Some(configs) = nic["properties"]["ipConfigurations"].as_array_mut() {
+            configs.retain(|config| config["name"] != CONFIG_NAME);
+        }
+    })?;
+    operator.picture()
 }
 
 /// Plugs the client in, as a machine that boots: it asks for its gateway first of all. Or pulls the plug.
@@ -61,9 +69,8 @@ fn switch(client: &Node, on: bool) -> Result<()> {
     Ok(())
 }
 
-/// Installs the plugin and the secret, and applies configurations without a claim for the on-prem client.
+/// Lays the secret down and starts the routers with configurations without a claim for the on-prem client.
 fn federate(trial: &mut Trial<'_>) -> Result<()> {
-    trial.doing("installing the plugin, applying the federation");
     for site in Site::BOTH {
         let node = trial.router(site)?;
         let secret = node.outside(EVENT_SECRET);
@@ -71,16 +78,7 @@ fn federate(trial: &mut Trial<'_>) -> Result<()> {
         fs::write(&secret, "lab-events-0123456789abcdef0123456789abcdef\n")?;
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
     }
-    let plugin = trial.router(Site::Cloud)?.outside(PLUGIN);
-    fs::create_dir_all(plugin.parent().context("a folder")?)?;
-    fs::copy(router::program("event-to-remote-claim")?, &plugin).context("install the plugin")?;
-    fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755))?;
-    trial.on_both(|trial, site| {
-        let config = trial.federated(site)?;
-        router::apply(trial.router(site)?, &config)?;
-        Ok(())
-    })?;
-    Ok(())
+    trial.start_routers_with(Trial::federated)
 }
 
 /// Without a claim and without a client nothing gets through.
@@ -209,17 +207,41 @@ fn switched_off(trial: &mut Trial<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the whole story asked of the cloud.
-fn one_action_each_way(trial: &mut Trial<'_>) {
-    trial.check("one-provider-action", |trial| {
-        let list = router::query(trial.router(Site::Cloud)?, &["action", "list"])?;
-        let actions: Vec<&Value> = list.as_array().into_iter().flatten().collect();
-        // What start_routers asked for before is another story.
-        let of_claim = |action: &&&Value| action.to_string().contains("onprem-10-77-60-9/");
-        let count = actions.iter().filter(of_claim).count();
-        Ok((
-            count == 1,
-            format!("{count} action of the claim in the journal"),
-        ))
+/// What the whole story did in the cloud: the address was assigned once and given back once.
+fn one_action_each_way(trial: &mut Trial<'_>, baseline: &Value) -> Result<()> {
+    trial.eventually("the address is given back", |trial| {
+        let operator = Operator::new(trial)?;
+        if let Some(difference) = difference(baseline, &operator.picture()?, "") {
+            let (_, actions) = operator.action(&["list"])?;
+            bail!("{difference}; {actions}");
+        }
+        Ok(())
+    })?;
+    trial.check("one-provider-action-each-way", |trial| {
+        let (_, journal) = Operator::new(trial)?.action(&["journal"])?;
+        let events: Vec<(&Value, &Value)> = journal["rows"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|row| (&row["action"], &row["event"]))
+            .collect();
+        let assigned = events
+            .iter()
+            .filter(|(_, event)| event["plan"]["action"] == "assign-secondary-ip");
+        let targets: Vec<_> = assigned
+            .map(|(id, event)| (*id, &event["plan"]["name"]))
+            .collect();
+        let started = |mode: &str| {
+            let of = |(id, event): &&(&Value, &Value)| {
+                let ours = targets.iter().any(|(target, _)| target == id);
+                ours && event["type"] == "started" && event["mode"] == mode
+            };
+            events.iter().filter(of).count()
+        };
+        let [there, back] = ["execute", "rollback"].map(started);
+        let names: Vec<String> = targets.iter().map(|(_, name)| name.to_string()).collect();
+        let detail = format!("{}: {there} executed, {back} rolled back", names.join(", "));
+        Ok(((targets.len(), there, back) == (1, 1, 1), detail))
     });
+    Ok(())
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Scenario;
 use crate::cloud::running::Running;
-use crate::config::{self, CloudCapture, TUNNEL};
+use crate::config::{self, Approval, CloudCapture, TUNNEL};
 use crate::eventually::eventually;
 use crate::lab::Lab;
 use crate::node::Node;
@@ -124,7 +124,7 @@ impl<'a> Trial<'a> {
         let key = key.context("the other router has no key yet")?;
         let config = config::whole_with(&self.two_site, site, key, capture);
         Ok(match site {
-            Site::Cloud => config::with_executor(&config, &self.two_site),
+            Site::Cloud => config::with_executor(&config, &self.two_site, Approval::Needed),
             Site::Onprem => config,
         })
     }
