@@ -468,7 +468,8 @@ fn an_altered_mss_table_is_not_ours() {
             "nft insert rule inet routerd_mss forward iifname wg9 meta nfproto ipv4 \
              'tcp flags & (syn|rst) == syn' tcp option maxseg size set 1000",
             "nft 'chain inet routerd_mss forward { policy drop; }'",
-            "nft replace rule inet routerd_mss forward handle 2 iifname a.b-c meta nfproto ipv4 \
+            "handle=$(nft -a list chain inet routerd_mss forward | sed -n '/iifname \"a.b-c\"/s/.*handle //p' | head -n 1); \
+             nft replace rule inet routerd_mss forward handle $handle iifname a.b-c meta nfproto ipv4 \
              'tcp flags & (syn|rst) == syn' tcp option maxseg size set 1459",
             "nft -f - <<E\ndelete table inet routerd_mss\n\
              table inet routerd_mss { chain forward { type filter hook forward priority -150; }\n}\nE",

@@ -180,7 +180,7 @@ fn two_living_tunnels_swap_their_ports() {
             "wg set wg-0 listen-port 0",
             "wg set wg-1 listen-port 0",
             "wg set wg-0 listen-port 51821",
-            "wg set wg-1 private-key /var/lib/routerd/keys/1 listen-port 51820",
+            "wg set wg-1 listen-port 51820",
         ]
     );
 }
