@@ -203,6 +203,16 @@ pub enum RouteTarget {
     Blackhole,
 }
 
+impl RouteTarget {
+    /// `via`.
+    pub fn gateway(&self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Unicast { gateway, .. } => *gateway,
+            Self::Blackhole => None,
+        }
+    }
+}
+
 /// An address to capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaptureIntent {

@@ -7,6 +7,7 @@
 mod accept;
 mod admission;
 mod digest;
+mod gateways;
 mod merge;
 mod report;
 mod rivals;
@@ -15,6 +16,7 @@ mod schedule;
 pub use accept::{Refusal, Run, Taken, accept, ends};
 pub use admission::{AllowMasks, AllowResources, DYNAMIC_KINDS, MaskTarget, Policies};
 pub use digest::Digest;
+pub use gateways::gateways;
 pub use merge::{Judged, Load, Mask, Merge, Merged, PartState, merge};
 pub use report::{effective, parts};
 

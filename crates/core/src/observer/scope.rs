@@ -8,8 +8,8 @@ use api::time::Timestamp;
 use ipnet::IpNet;
 
 use super::{Lease, Scope};
-use crate::effective::{ObserverIntent, RouteTarget};
-use crate::{Effective, Observed};
+use crate::effective::ObserverIntent;
+use crate::{Effective, Observed, dynamic};
 
 /// An interface on which clients are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,13 +50,7 @@ pub fn scope(
     }
     let own = observed.addresses.iter().filter_map(|a| inside(&a.net));
     let captured = effective.captures.keys().map(|address| address.addr());
-    let gateways = observed
-        .routes
-        .iter()
-        .filter_map(|route| match route.target {
-            RouteTarget::Unicast { gateway, .. } => gateway,
-            RouteTarget::Blackhole => None,
-        });
+    let gateways = dynamic::gateways(observed);
     let macs = observed.links.values().filter_map(|link| link.mac);
     let scope = Scope {
         prefixes: vec![intent.prefix],

@@ -9,7 +9,8 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,8 @@ pub(crate) struct Engine {
     merged_version: u64,
     /// When time alone changes the merge.
     alarm: Option<Timestamp>,
+    /// The host's gateways, as they were seen last.
+    gateways: Option<BTreeSet<Ipv4Addr>>,
     /// Parts that the host refused.
     refused: BTreeMap<Key, Refused>,
     /// Finds ways where the configuration leaves them to BGP.
@@ -108,6 +111,7 @@ impl Engine {
             shelf,
             merged_version: 0,
             alarm: None,
+            gateways: None,
             refused: BTreeMap::new(),
             speaker: None,
             patience,

@@ -4,14 +4,15 @@
 //! the other parts.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::ResourceId;
 use api::control::Config;
 use api::time::Timestamp;
-use routerd_core::Effective;
 use routerd_core::dynamic::{self, Merge, Merged, Part, PartState};
+use routerd_core::{Effective, plan};
 
 use super::{Engine, Pass, Trouble};
 use crate::dynamic::{Stock, key};
@@ -60,7 +61,9 @@ impl Engine {
     pub(super) fn merge(&mut self, startup: &Startup) -> Merged {
         let now = self.shelf.now();
         let Stock { version, parts } = self.shelf.stock();
-        let parts: Vec<Arc<Part>> = parts.into_iter().map(|p| self.marked(p, now)).collect();
+        let gateways = self.known_gateways(&startup.base);
+        let marked = |part| self.marked(part, &gateways, now);
+        let parts: Vec<Arc<Part>> = parts.into_iter().map(marked).collect();
         let merged = merged(&startup.config, &startup.base, &parts, now);
         self.merged_version = version;
         let retries = self.refused.values().map(|refused| refused.until);
@@ -70,13 +73,25 @@ impl Engine {
         merged
     }
 
-    /// The part, marked if the host refused it not long ago.
-    fn marked(&self, part: Arc<Part>, now: Timestamp) -> Arc<Part> {
+    /// The host's gateways; before its first pass it is asked for them.
+    fn known_gateways(&mut self, base: &Effective) -> BTreeSet<Ipv4Addr> {
+        if let Some(gateways) = &self.gateways {
+            return gateways.clone();
+        }
+        let observed = self.kernel.observe(&plan::query(base));
+        let observed = observed.inspect_err(|error| tracing::warn!("look for gateways: {error}"));
+        observed.map_or_else(|_| BTreeSet::new(), |observed| dynamic::gateways(&observed))
+    }
+
+    /// The part, marked if it cannot count on this host or the host refused it not long ago.
+    fn marked(&self, part: Arc<Part>, gateways: &BTreeSet<Ipv4Addr>, now: Timestamp) -> Arc<Part> {
         let refused = self.refused.get(&key(&part));
-        match refused.filter(|refused| refused.until > now) {
+        let refused = refused.filter(|refused| refused.until > now);
+        let why = refused.map(|refused| refused.why.clone());
+        match part.barred(gateways).or(why) {
             None => part,
-            Some(refused) => Arc::new(Part {
-                refused: Some(refused.why.clone()),
+            Some(why) => Arc::new(Part {
+                refused: Some(why),
                 ..Part::clone(&part)
             }),
         }

@@ -8,7 +8,7 @@ use api::ResourceId;
 use api::plan::{PlanLine, PlanView, Waiting};
 use routerd_core::kernel::{KernelError, StepError};
 use routerd_core::plan::Action;
-use routerd_core::{Effective, Ledger, Observed, Plan, Step, plan};
+use routerd_core::{Effective, Ledger, Observed, Plan, Step, dynamic, plan};
 
 use super::Engine;
 use crate::bgp::Wish;
@@ -149,6 +149,7 @@ impl Engine {
     fn look(&mut self, target: &Effective) -> Result<Look, Trouble> {
         let mut observed = self.kernel.observe(&plan::query(target))?;
         observed.arp_conflicts = lock(&self.captures).conflicts();
+        self.gateways = Some(dynamic::gateways(&observed));
         let plan = plan::plan(target, &observed, &self.state.ledger);
         Ok(Look { observed, plan })
     }

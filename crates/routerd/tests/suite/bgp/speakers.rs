@@ -288,11 +288,15 @@ impl Speaker {
     /// Starts its processes.
     pub fn run(&mut self) {
         let conf = self.file("conf");
+        let again = Path::new(&self.file("out")).exists();
         let log = fs::File::create(self.file("out")).expect("log");
         let mut command = match self.kind {
             Kind::Bird => {
                 let (control, pid) = (self.file("ctl"), self.file("pid"));
-                inside(&["bird", "-f", "-c", &conf, "-s", &control, "-P", &pid])
+                let mut bird = inside(&["bird", "-f", "-c", &conf, "-s", &control, "-P", &pid]);
+                // What a service manager says after a crash: that forwarding went on.
+                bird.args(again.then_some("-R"));
+                bird
             }
             Kind::Frr => {
                 let (pid, folder) = (self.file("pid"), self.file(""));
