@@ -116,7 +116,12 @@ pub(crate) struct Ribs {
 /// Runs an expression on the table of a family, with the rest of the world.
 macro_rules! on {
     ($ribs:expr, $family:expr, |$rib:ident, $world:ident| $do:expr) => {{
-        #[allow(unused_mut, unused_variables, clippy::allow_attributes)]
+        #[allow(
+            unused_mut,
+            unused_variables,
+            clippy::allow_attributes,
+            reason = "not every use changes or looks at the world, so that `expect` would not hold for all"
+        )]
         let mut $world = World {
             attrs: &mut $ribs.attrs,
             sources: &$ribs.sources,

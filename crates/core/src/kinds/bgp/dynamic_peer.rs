@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::policy::{Communities, RoutePolicy};
 use super::router::identifier;
-use super::router_of;
 use super::session::{PasswordFrom, PasswordText, Paths, SessionTimers, Watch, hops, password};
+use super::{client_is_internal, router_of};
 use crate::bgp::prefix;
 use crate::config::draft::{Draft, Resource};
 use crate::config::sink::Sink;
@@ -141,11 +141,8 @@ impl BGPDynamicPeer {
         let written = self.router_ref.as_ref().map(|reference| &reference.0);
         let speaker = router_of(written, resource, draft, sink)?;
         let asn = Asn::try_from(self.peer_asn).ok()?;
-        if self.route_reflector_client && asn != speaker.asn {
-            let message = format!("a client of a reflector is internal: AS {}", speaker.asn);
-            let found = Diagnostic::error("client-not-internal", message)
-                .hint("remove `routeReflectorClient`, or set `peerASN` to our own");
-            resource.report(sink, "routeReflectorClient", found);
+        if self.route_reflector_client {
+            client_is_internal(asn, speaker.asn, resource, sink);
         }
         let export = self.export_policy.as_ref();
         let sound = self.import_policy.check("importPolicy", resource, sink)

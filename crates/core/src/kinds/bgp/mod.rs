@@ -18,6 +18,7 @@ use crate::config::draft::{Draft, Resource, Speaker};
 use crate::config::sink::Sink;
 use crate::kinds::field::Reference;
 use api::Diagnostic;
+use bgp::Asn;
 
 /// The router that a peer belongs to: the one it names, else the only one.
 fn router_of<'d>(
@@ -35,4 +36,14 @@ fn router_of<'d>(
     written
         .is_none_or(|reference| reference.names(&speaker.id))
         .then_some(speaker)
+}
+
+/// A client of a reflector is in our own AS.
+fn client_is_internal(asn: Asn, own: Asn, resource: &Resource<'_>, sink: &mut Sink<'_>) {
+    if asn != own {
+        let message = format!("a client of a reflector is internal: AS {own}");
+        let found = Diagnostic::error("client-not-internal", message)
+            .hint("remove `routeReflectorClient`, or set `peerASN` to our own");
+        resource.report(sink, "routeReflectorClient", found);
+    }
 }

@@ -21,10 +21,8 @@ pub(super) fn execute(
         ids: options.ids.clone(),
         dry_run: options.how.dry_run,
     };
-    let report = follow("/v1/actions/execute", &request, client, terminal)?;
-    show(&report, options.show.output, terminal)?;
-    let done = |run: &Run| run.state == State::Succeeded || options.how.dry_run;
-    Ok(verdict(&report, &request, done))
+    let (path, output) = ("/v1/actions/execute", options.show.output);
+    carry_out(path, &request, State::Succeeded, output, client, terminal)
 }
 
 pub(super) fn rollback(
@@ -36,10 +34,23 @@ pub(super) fn rollback(
         ids: options.ids.clone(),
         dry_run: options.how.dry_run,
     };
-    let report = follow("/v1/actions/rollback", &request, client, terminal)?;
-    show(&report, options.show.output, terminal)?;
-    let done = |run: &Run| run.state == State::RolledBack || options.how.dry_run;
-    Ok(verdict(&report, &request, done))
+    let (path, output) = ("/v1/actions/rollback", options.show.output);
+    carry_out(path, &request, State::RolledBack, output, client, terminal)
+}
+
+/// Asks for a run, tells of it, and says whether all of it came to `end`; a dry run need not.
+fn carry_out(
+    path: &str,
+    request: &RunRequest,
+    end: State,
+    output: Output,
+    client: &Client,
+    terminal: &mut Terminal<'_>,
+) -> Result<u8, Failure> {
+    let report = follow(path, request, client, terminal)?;
+    show(&report, output, terminal)?;
+    let done = |run: &Run| run.state == end || request.dry_run;
+    Ok(verdict(&report, request, done))
 }
 
 /// Says on the way what happens; people wait minutes for clouds.
