@@ -12,8 +12,8 @@ test: setup          ## everything: check, unit and property tests, lab scenario
 check: setup         ## format, clippy without warnings, crate layers, licences, advisories where reachable
 	@tools/check
 
-bench: setup         ## ratios against peers, also in target/bench/summary.json; NAME=… runs one
-	@tools/bench $(NAME)
+bench: setup         ## ratios against peers, also in target/bench/summary.json; NAME=… runs one, DOCS=1 writes docs/performance.md
+	@tools/bench $(if $(DOCS),--docs) $(NAME)
 
 build: setup
 	@$(CARGO) build --workspace --bins

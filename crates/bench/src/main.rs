@@ -1,8 +1,10 @@
 //! `make bench [NAME=…]`: ours and a peer alternate in one run, medians of at least three, ratios above 1 are
-//! better. Absolute figures of a shared machine mean nothing.
+//! better. Absolute figures of a shared machine mean nothing. With `--docs` (`make bench DOCS=1`) the tables of
+//! docs/performance.md are written, too.
 
 mod bgp_core;
 mod events;
+mod page;
 mod plan;
 mod routes;
 mod sandbox;
@@ -65,6 +67,13 @@ impl Row {
             goal,
         }
     }
+
+    fn verdict(&self) -> &'static str {
+        match self.ratio >= self.goal {
+            true => "met",
+            false => "not met",
+        }
+    }
 }
 
 type Bench = fn() -> Result<Vec<Row>>;
@@ -79,7 +88,9 @@ const BENCHES: &[(&str, Bench)] = &[
 ];
 
 fn main() -> Result<()> {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let mut wanted: Vec<String> = std::env::args().skip(1).collect();
+    let docs = wanted.iter().any(|w| w == "--docs");
+    wanted.retain(|w| w != "--docs");
     if let Some(unknown) = wanted
         .iter()
         .find(|w| BENCHES.iter().all(|(name, _)| name != w))
@@ -87,14 +98,17 @@ fn main() -> Result<()> {
         let names: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
         bail!("no bench `{unknown}`\nhint: one of {}", names.join(", "));
     }
-    sandbox::enter()?;
-    let mut rows = Vec::new();
-    for (name, bench) in BENCHES {
-        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
-            eprintln!("bench {name} …");
-            rows.extend(bench().with_context(|| format!("bench {name}"))?);
-        }
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name);
+    if !sandbox::is_inside() && is_wanted("tunnel") {
+        tunnel::prepare();
     }
+    sandbox::enter()?;
+    let mut results = Vec::new();
+    for (name, bench) in BENCHES.iter().filter(|(name, _)| is_wanted(name)) {
+        eprintln!("bench {name} …");
+        results.push((*name, bench().with_context(|| format!("bench {name}"))?));
+    }
+    let rows: Vec<&Row> = results.iter().flat_map(|(_, rows)| rows).collect();
     print_table(&rows);
     let folder = Path::new("target/bench");
     fs::create_dir_all(folder)?;
@@ -102,17 +116,20 @@ fn main() -> Result<()> {
         folder.join("summary.json"),
         serde_json::to_vec_pretty(&rows)?,
     )?;
+    if docs {
+        page::update(&results)?;
+    }
     Ok(())
 }
 
-fn print_table(rows: &[Row]) {
+fn print_table(rows: &[&Row]) {
     println!(
-        "{:<34} {:>12} {:>12} {:<14} {:<10} {:>7} {:>6}",
+        "{:<46} {:>12} {:>12} {:<20} {:<10} {:>7} {:>6}",
         "name", "ours", "peer", "peer name", "unit", "ratio", "goal"
     );
     for row in rows {
         println!(
-            "{:<34} {:>12.4} {:>12.4} {:<14} {:<10} {:>6.2}× {:>5.1}× {}",
+            "{:<46} {:>12.3} {:>12.3} {:<20} {:<10} {:>6.2}× {:>5.1}× {}",
             row.name,
             row.ours,
             row.peer,
@@ -120,11 +137,7 @@ fn print_table(rows: &[Row]) {
             row.unit,
             row.ratio,
             row.goal,
-            if row.ratio >= row.goal {
-                "met"
-            } else {
-                "not met"
-            }
+            row.verdict()
         );
     }
 }

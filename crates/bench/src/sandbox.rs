@@ -7,10 +7,15 @@ use anyhow::{Context, Result, bail};
 
 const INSIDE: &str = "ROUTERD_BENCH_INSIDE";
 
+/// Whether this is the program that was run again: nothing outside can be reached any more.
+pub fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
 /// Runs this program again in new mount and network namespaces (and a user namespace when not root), with
 /// a private `/run` and `/var/run`.
 pub fn enter() -> Result<()> {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         return sh(
             "mount -t tmpfs none /run && mkdir -p /run/netns /run/wireguard && ip link set lo up",
         );
