@@ -21,6 +21,7 @@ pub(crate) mod split;
 pub(crate) mod tun;
 pub(crate) mod uapi;
 mod udp;
+pub(crate) mod urgency;
 pub(crate) mod vnet;
 
 use std::io::{self, Write};

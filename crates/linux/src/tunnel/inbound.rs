@@ -12,6 +12,7 @@ use super::outbox::Outbox;
 use super::peer::{OVERHEAD, Opened};
 use super::tun::Tun;
 use super::udp::Socket;
+use super::urgency;
 
 /// The largest message of several datagrams.
 const MAX_MESSAGE: usize = 65_536;
@@ -26,6 +27,7 @@ pub(super) fn run(
     socket: &Socket,
     handshakes: &SyncSender<Message>,
 ) -> io::Result<()> {
+    urgency::go_first();
     let mut inbox = Inbox::new(MAX_MESSAGE);
     let mut joiner = Joiner::new(device.tun.udp_offload());
     let mut outbox = Outbox::new();

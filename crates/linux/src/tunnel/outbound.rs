@@ -7,6 +7,7 @@ use super::device::Device;
 use super::outbox::Outbox;
 use super::peer::{HANDSHAKE_SPACE, OVERHEAD, Sealed};
 use super::split::{SPARE, split};
+use super::urgency;
 use super::vnet::Header;
 
 /// The largest packet that the kernel hands over.
@@ -18,6 +19,7 @@ const GATHER: usize = 64;
 
 /// Carries packets until the device is gone.
 pub(super) fn run(device: &Device) -> io::Result<()> {
+    urgency::go_first();
     let mut buffer = vec![0; MAX_PACKET + SPARE];
     let mut outbox = Outbox::new();
     while device.tun.wait()? {

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use super::{Carrier, joined, partial};
 use crate::tunnel::join::Joiner;
 use crate::tunnel::mmsg::Inbox;
+use crate::tunnel::urgency;
 use crate::tunnel::vnet::Header;
 
 /// The largest message: several datagrams, or one packet put together from fragments.
@@ -12,6 +13,7 @@ const MAX_MESSAGE: usize = 65_536;
 
 /// Carries packets until the device is gone.
 pub(super) fn run(carrier: &Carrier) -> io::Result<()> {
+    urgency::go_first();
     let mut inbox = Inbox::new(MAX_MESSAGE);
     let mut joiner = Joiner::new(carrier.tun.udp_offload());
     let remote = carrier.outer.remote().ip();

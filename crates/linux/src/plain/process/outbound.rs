@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use super::{Carrier, too_big};
 use crate::tunnel::mmsg::{self, BATCH, Outgoing};
 use crate::tunnel::split::{SPARE, split};
+use crate::tunnel::urgency;
 
 /// The largest packet that the kernel hands over.
 const MAX_PACKET: usize = 65_535;
@@ -19,6 +20,7 @@ const MAX_MESSAGE: usize = 65_000;
 
 /// Carries packets until the device is gone.
 pub(super) fn run(carrier: &Carrier) -> io::Result<()> {
+    urgency::go_first();
     let mut buffer = vec![0; MAX_PACKET + SPARE];
     let mut outbox = Outbox::default();
     while carrier.tun.wait()? {
