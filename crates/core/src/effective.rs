@@ -39,6 +39,8 @@ pub struct Effective {
     pub wireguard: BTreeMap<IfName, WireGuardIntent>,
     /// Tunnels without encryption of their own that routerd makes.
     pub plain_tunnels: BTreeMap<IfName, PlainTunnelIntent>,
+    /// The peers inside each tunnel, and who names them.
+    pub inside: BTreeMap<IfName, BTreeMap<Ipv4Addr, ResourceId>>,
     /// Tunnels whose packets are fragmented even where they forbid it.
     pub force_fragment: BTreeSet<IfName>,
     /// Addresses to hold.

@@ -27,6 +27,7 @@ pub(crate) mod kinds;
 pub mod ledger;
 pub mod observed;
 pub mod observer;
+pub mod path_mtu;
 pub mod plan;
 pub mod plugin;
 pub mod status;

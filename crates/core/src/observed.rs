@@ -1,7 +1,7 @@
 //! What the host looks like right now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
 use api::{IfName, MobileAddress};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::effective::{RouteKey, RouteTarget};
 use crate::encapsulation::{Encapsulation, KernelTunnel, PlainTunnel};
 use crate::key::PublicKey;
+use crate::path_mtu::PathTarget;
 use crate::sysctl::Sysctl;
 
 /// What to look for beyond what is always observed.
@@ -20,6 +21,10 @@ pub struct Query {
     pub key_files: BTreeSet<PathBuf>,
     /// Destinations whose route is wanted (`ip route get`).
     pub lookups: BTreeSet<IpAddr>,
+    /// Peers inside tunnels whose path MTU is wanted.
+    pub paths: BTreeSet<PathTarget>,
+    /// Endpoints of tunnels that let their packets be fragmented: the network is asked what it carries.
+    pub endpoints: BTreeSet<SocketAddrV4>,
     /// Tunnel drivers that are wanted if the kernel has them. Asking loads a module, so only these are asked for.
     pub tunnels: BTreeSet<KernelTunnel>,
     /// Destinations for which the routes of BGP are wanted as well: there may be very many others.
@@ -60,6 +65,10 @@ pub struct Observed {
     pub key_files: BTreeMap<PathBuf, KeyFile>,
     /// Answers for [`Query::lookups`]; absent where the kernel has no route.
     pub lookups: BTreeMap<IpAddr, Lookup>,
+    /// The MTUs that tunnels must not exceed: more was found not to reach a peer.
+    pub path_limits: BTreeMap<IfName, u32>,
+    /// The largest packets that each peer has answered.
+    pub path_mtus: BTreeMap<PathTarget, u32>,
     /// Answer for [`Query::firewall`].
     pub firewall: Option<Firewall>,
     /// Answer for [`Query::clock`].

@@ -126,9 +126,9 @@ fn plug(
         Wire::Switch { node: switch } => {
             let switch = nodes.get(switch).context("no such switch")?;
             let port = switch_port(&spec.name);
-            let (name, pid) = (&interface.name, node.pid());
+            let (name, pid, mtu) = (&interface.name, node.pid(), interface.mtu);
             let script = format!(
-                "link add {port} type veth peer name {name} netns {pid}\n\
+                "link add {port} mtu {mtu} type veth peer name {name} netns {pid}\n\
                  link set {port} master br0 up\n"
             );
             return ip(switch, &script);

@@ -1,5 +1,7 @@
 //! Configurations in the seeds' shape, the same as `examples/two-site-*.yaml`.
 
+mod carrier;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use crate::cloud::running::AUTHORITY_FILE;
 use crate::fabric::Cloud;
 use crate::router;
 use crate::topology::{Site, TwoSite, WIREGUARD_PORT};
+
+pub use carrier::{Carrier, Mode, PLAIN_TUNNEL};
 
 /// The WireGuard interface of both routers.
 pub const TUNNEL: &str = "wg-hybrid";
@@ -43,13 +47,30 @@ pub fn whole(two_site: &TwoSite, site: Site, peer_key: &str) -> String {
     whole_with(two_site, site, peer_key, CloudCapture::SecondaryIp)
 }
 
+/// The same carried by something else.
+pub fn over(two_site: &TwoSite, site: Site, peer_key: &str, carrier: Carrier) -> String {
+    build(two_site, site, peer_key, CloudCapture::SecondaryIp, carrier)
+}
+
 /// The same with another way of capture in the cloud.
 pub fn whole_with(two_site: &TwoSite, site: Site, peer_key: &str, capture: CloudCapture) -> String {
-    let mut resources = vec![
-        wireguard(site),
-        peer(two_site, site, peer_key),
-        overlay_peer(site),
-    ];
+    build(two_site, site, peer_key, capture, Carrier::Wireguard)
+}
+
+fn build(
+    two_site: &TwoSite,
+    site: Site,
+    peer_key: &str,
+    capture: CloudCapture,
+    carrier: Carrier,
+) -> String {
+    let mut resources = Vec::new();
+    if carrier.is_encrypted() {
+        resources.push(wireguard(site));
+        resources.push(peer(two_site, site, peer_key));
+    }
+    resources.extend(carrier.tunnel(two_site, site));
+    resources.push(overlay_peer(site, carrier));
     if site == Site::Cloud {
         resources.push(profile(two_site.cloud));
     }
@@ -67,6 +88,15 @@ pub fn with_unrelated(config: &str) -> String {
         "destination: 198.18.5.0/24\ntype: blackhole",
     );
     format!("{config}{route}")
+}
+
+/// The same with packets cut that forbid it.
+pub fn with_fragments_forced(config: &str) -> String {
+    let option = "        pathMTU:\n          forceFragmentIPv4: true\n";
+    config.replace(
+        "        underlay:\n",
+        &format!("{option}        underlay:\n"),
+    )
 }
 
 /// The same with a second tunnel on a port that somebody else has taken: half-way through, the host refuses.
@@ -100,7 +130,8 @@ fn resource(group: &str, kind: &str, name: &str, spec: &str) -> String {
     )
 }
 
-fn peer_name(site: Site) -> String {
+/// The name of the other router's WireGuardPeer and OverlayPeer.
+pub fn peer_name(site: Site) -> String {
     format!("{}-main", site.other().label())
 }
 
@@ -127,14 +158,15 @@ fn peer(two_site: &TwoSite, site: Site, key: &str) -> String {
     resource("net", "WireGuardPeer", &peer_name(site), &spec)
 }
 
-fn overlay_peer(site: Site) -> String {
+fn overlay_peer(site: Site, carrier: Carrier) -> String {
+    let ((_, device), kind) = (carrier.device(), carrier.underlay_type());
+    let remote = carrier.address(site.other());
     let spec = format!(
-        "role: {}\nnodeID: routerd-{}\nunderlay:\n  type: wireguard\n  interface: {TUNNEL}\n\
-         remote:\n  nodeID: routerd-{}\n  address: {}",
+        "role: {}\nnodeID: routerd-{}\nunderlay:\n  type: {kind}\n  interface: {device}\n\
+         remote:\n  nodeID: routerd-{}\n  address: {remote}",
         site.label(),
         site.label(),
-        site.other().label(),
-        overlay_address(site.other())
+        site.other().label()
     );
     resource("hybrid", "OverlayPeer", &peer_name(site), &spec)
 }
@@ -263,7 +295,7 @@ pub fn federated(two_site: &TwoSite, site: Site, peer_key: &str) -> String {
     let mut resources = vec![
         wireguard(site),
         federated_peer(two_site, site, peer_key),
-        overlay_peer(site),
+        overlay_peer(site, Carrier::Wireguard),
         domain(site),
         event_group(site),
         event_peer(site),
@@ -362,6 +394,10 @@ mod tests {
                     (with_impossible(&config, 51999), &[]),
                     (federated(&entry.parameters, site, key), &[]),
                     (config, &[]),
+                    (
+                        with_fragments_forced(&whole(&entry.parameters, site, key)),
+                        &[],
+                    ),
                 ];
                 let two_site = &entry.parameters;
                 // What is imported by hand names the profile in the plan, not in the configuration.
@@ -377,7 +413,9 @@ mod tests {
                         let config = whole_with(two_site, site, key, capture);
                         (with_executor(&config, two_site, Approval::Needed), expected)
                     });
-                for (text, expected) in texts.into_iter().chain(executors) {
+                let carried =
+                    Carrier::ALL.map(|carrier| (over(two_site, site, key, carrier), &[][..]));
+                for (text, expected) in texts.into_iter().chain(executors).chain(carried) {
                     let name = format!("{}-{}.yaml", entry.id, site.label());
                     let files = vec![SourceFile { name, text }];
                     let loaded = routerd_core::config::load(&Config { files });

@@ -164,12 +164,21 @@ pub fn apply(node: &Node, config: &str) -> Result<Outcome> {
 /// When it does not appear in time.
 pub fn fact(node: &Node, kind: &str, name: &str, fact: &str, limit: Duration) -> Result<String> {
     eventually(&format!("{kind}/{name} has {fact}"), limit, || {
-        let resource = query(node, &["get", kind, name])?;
-        let resource = resource.get(0).unwrap_or(&resource);
-        let value = &resource["status"]["facts"][fact];
-        let text = value.as_str().map(str::to_owned);
-        text.with_context(|| format!("status is {}", resource["status"]))
+        fact_now(node, kind, name, fact)
     })
+}
+
+/// A fact in the status of a resource, words or a number.
+///
+/// # Errors
+/// When it is not there.
+pub fn fact_now(node: &Node, kind: &str, name: &str, fact: &str) -> Result<String> {
+    let resource = query(node, &["get", kind, name])?;
+    let resource = resource.get(0).unwrap_or(&resource);
+    let value = &resource["status"]["facts"][fact];
+    let number = value.as_u64().map(|number| number.to_string());
+    let text = value.as_str().map(str::to_owned).or(number);
+    text.with_context(|| format!("status is {}", resource["status"]))
 }
 
 /// Runs `routerctl doctor AREA` and reads its report, whatever its verdict; with the daemon away it checks

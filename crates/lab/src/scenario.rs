@@ -8,6 +8,7 @@ mod faulty;
 mod federation_claim;
 mod guest_agent;
 mod host_firewall;
+mod low_pmtu;
 mod operator;
 mod provider_outage;
 mod secrecy;
@@ -59,6 +60,12 @@ pub const ALL: &[Scenario] = &[
         summary: "the same over GCP and on-prem behind NAT",
         parameters: sites(Cloud::Gcp, true),
         run: two_site::run,
+    },
+    Scenario {
+        id: "two-site-low-pmtu",
+        summary: "an underlay that carries less, and changes: the limit exact, senders told",
+        parameters: crate::topology::wide_two_site(Cloud::Oci),
+        run: low_pmtu::run,
     },
     Scenario {
         id: "two-site-guest-agent",

@@ -35,6 +35,15 @@ pub const fn two_site(cloud: Cloud, nat: bool) -> TwoSite {
     }
 }
 
+/// The same with links that take 9000 bytes everywhere: the underlay alone decides what fits.
+pub const fn wide_two_site(cloud: Cloud) -> TwoSite {
+    TwoSite {
+        cloud,
+        nat: false,
+        underlay_mtu: 9000,
+    }
+}
+
 /// All of them.
 pub const ALL: &[Entry] = &[
     Entry {

@@ -9,6 +9,7 @@ pub mod host;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
+pub mod path_mtu;
 pub mod plain;
 pub mod plugin;
 pub mod sysctl;

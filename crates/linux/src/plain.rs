@@ -7,6 +7,7 @@ mod fou;
 mod header;
 mod kernel;
 mod process;
+mod socket;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -21,6 +22,7 @@ use crate::netlink;
 use crate::netlink::link::Names;
 
 pub use process::{Options, run};
+pub(crate) use socket::{open_socket, option, set_option};
 
 /// Where the processes of user-space tunnels listen.
 pub const SOCKET_DIR: &str = "/var/run/routerd/tunnels";

@@ -19,7 +19,7 @@ pub(crate) fn doctor(options: &Doctor) -> Result<ExitCode> {
     let path = &options.state.state_file;
     let captures: Arc<Mutex<dyn Captures>> = Arc::new(Mutex::new(linux::arp::Responder::default()));
     let view = View::new(
-        open_host(drivers()?),
+        open_host(drivers()?, None),
         captures,
         Default::default(),
         path.clone(),

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result, anyhow, bail};
 use linux::Host;
+use linux::path_mtu::PathMtu;
 use linux::wireguard::Drivers;
 use routerd_core::Kernel;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -45,8 +46,13 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     linux::watch::watch(drivers.clone(), move |why| wake.kernel(why))
         .context("watch the kernel")?;
     let captures: Arc<Mutex<dyn Captures>> = Arc::new(Mutex::new(linux::arp::Responder::default()));
-    let open = open_host(drivers);
-    let kernel = open()?;
+    let paths = measure_paths(&outbox);
+    let host = Host::open(drivers.clone())?;
+    let kernel: Box<dyn Kernel + Send> = match paths.clone() {
+        Some(paths) => Box::new(host.measuring(paths)),
+        None => Box::new(host),
+    };
+    let open = open_host(drivers, paths);
     let config = options.config.clone();
     let state_file = options.state.state_file.clone();
     let store = Store::open(&state_file)?;
@@ -193,11 +199,23 @@ pub(crate) fn drivers() -> Result<Drivers> {
     Ok(Drivers::new(program))
 }
 
-/// Opens the kernel of this namespace, as often as asked.
-pub(crate) fn open_host(drivers: Drivers) -> Box<OpenKernel> {
+/// Asks peers how large packets may be; without, the MTUs are what the kernel knows of the underlay.
+fn measure_paths(outbox: &Outbox) -> Option<PathMtu> {
+    let wake = outbox.clone();
+    let started = PathMtu::start(move || wake.wake("path-mtu"));
+    started
+        .inspect_err(|error| tracing::warn!(%error, "paths are not measured"))
+        .ok()
+}
+
+/// Opens the kernel of this namespace, as often as asked; `paths` tells what was measured.
+pub(crate) fn open_host(drivers: Drivers, paths: Option<PathMtu>) -> Box<OpenKernel> {
     Box::new(move || {
         let host = Host::open(drivers.clone())?;
-        Ok(Box::new(host) as Box<dyn Kernel + Send>)
+        Ok(match paths.clone() {
+            Some(paths) => Box::new(host.reading(paths)) as Box<dyn Kernel + Send>,
+            None => Box::new(host),
+        })
     })
 }
 

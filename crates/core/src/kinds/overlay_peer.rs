@@ -179,6 +179,8 @@ fn join_overlay(
         }
     }
     if let Some(remote) = remote {
+        let inside = draft.effective.inside.entry(device.clone()).or_default();
+        inside.entry(remote).or_insert_with(|| resource.id.clone());
         draft.deliveries.push(Delivery {
             owner: resource.id.clone(),
             mark: resource.at("remote.address"),

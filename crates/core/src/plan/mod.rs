@@ -25,6 +25,7 @@ pub(crate) use diff::DEAD_AFTER;
 pub(crate) use resolve::{Underlay, resolve, underlay_path_mtu};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use api::plan::{PlanView, Waiting};
 use api::{IfName, MobileAddress, ResourceId};
@@ -33,6 +34,7 @@ use crate::effective::{CaptureMethod, DeliveryIntent, RouteTarget};
 use crate::host::Host;
 use crate::key::KeySource;
 use crate::observed::Query;
+use crate::path_mtu::PathTarget;
 use crate::{Effective, Ledger, Observed, bgp};
 
 /// What to do, and what cannot be done yet.
@@ -69,7 +71,16 @@ pub fn query(effective: &Effective) -> Query {
             query
                 .lookups
                 .extend(peer.endpoint.map(|endpoint| endpoint.ip()));
+            if let Some(SocketAddr::V4(endpoint)) = peer.endpoint {
+                query.endpoints.insert(endpoint);
+            }
         }
+    }
+    for (ifname, peers) in &effective.inside {
+        query.paths.extend(peers.keys().map(|inside| PathTarget {
+            ifname: ifname.clone(),
+            inside: *inside,
+        }));
     }
     for tunnel in effective.plain_tunnels.values() {
         query.tunnels.insert(tunnel.encapsulation.needs());

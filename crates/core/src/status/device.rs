@@ -6,6 +6,7 @@ use super::{About, Reports, Scene};
 use crate::effective::{WireGuardIntent, WireGuardPeerIntent};
 use crate::host::Host;
 use crate::observed::{Link, PeerState, WireGuardDevice};
+use crate::path_mtu::PathTarget;
 use crate::plan::{DEAD_AFTER, Underlay, underlay_path_mtu};
 
 pub(super) fn report_interfaces<'a>(scene: &Scene<'a>, reports: &mut Reports<'a>) {
@@ -94,6 +95,25 @@ pub(super) fn report_plain_tunnels<'a>(scene: &Scene<'a>, reports: &mut Reports<
         if let Some(link) = link {
             let (state, mtu) = (state(link), link.mtu);
             about.say(format!("{state}, mtu {mtu}, to {}", device.tunnel.remote));
+        }
+    }
+}
+
+/// What the tunnel takes and what was measured to each peer.
+pub(super) fn report_paths<'a>(scene: &Scene<'a>, reports: &mut Reports<'a>) {
+    for (ifname, peers) in &scene.effective.inside {
+        for (inside, owner) in peers {
+            let target = PathTarget {
+                ifname: ifname.clone(),
+                inside: *inside,
+            };
+            let about = reports.about(owner);
+            if let Some(link) = scene.host.link(ifname) {
+                about.fact("tunnelMTU", link.mtu);
+            }
+            if let Some(measured) = scene.host.observed.path_mtus.get(&target) {
+                about.fact("pathMTU", *measured);
+            }
         }
     }
 }

@@ -29,6 +29,7 @@ pub fn status(effective: &Effective, observed: &Observed, plan: &Plan) -> Vec<Re
     device::report_interfaces(&scene, &mut reports);
     device::report_tunnels(&scene, &mut reports);
     device::report_plain_tunnels(&scene, &mut reports);
+    device::report_paths(&scene, &mut reports);
     capture::report_captures(&scene, &mut reports);
     report_addresses(&scene, &mut reports);
     report_routes(&scene, &mut reports);

@@ -196,6 +196,16 @@ impl Engine {
         known
     }
 
+    /// Changes the largest packet that an underlay link carries. Says whether there is one of that name.
+    pub fn set_link_mtu(&self, name: &str, mtu: u16) -> bool {
+        let mut underlay = self
+            .underlay
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let link = underlay.links.get_mut(name);
+        link.map(|link| link.mtu = mtu).is_some()
+    }
+
     /// Reads a port until its device goes away.
     fn serve(&self, name: &str) {
         let Some(port) = self.ports.get(name) else {

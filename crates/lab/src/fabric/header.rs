@@ -6,10 +6,14 @@ use std::net::Ipv4Addr;
 pub mod protocol {
     /// ICMP.
     pub const ICMP: u8 = 1;
+    /// IP in IP.
+    pub const IPIP: u8 = 4;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// GRE.
+    pub const GRE: u8 = 47;
 }
 
 /// One direction of a conversation. ICMP echo carries its identifier in both ports; protocols without

@@ -14,6 +14,8 @@ pub struct Impairment {
     pub cut: bool,
     /// Nothing passes, and nobody sees why.
     pub blackhole: bool,
+    /// What is too large is lost, whether it may be cut or not, and nobody is told.
+    pub silent: bool,
     /// Added to each direction.
     pub delay: Duration,
     /// Share of the packets lost in each direction, 0 to 1.

@@ -44,7 +44,7 @@ pub(super) fn run(trial: &mut Trial<'_>) -> Result<()> {
     Ok(())
 }
 
-fn change<T>(
+pub(super) fn change<T>(
     trial: &Trial<'_>,
     change: impl FnOnce(&mut FabricState) -> Result<T, StateError>,
 ) -> Result<T> {

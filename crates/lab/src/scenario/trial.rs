@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Scenario;
 use crate::cloud::running::Running;
-use crate::config::{self, Approval, CloudCapture, TUNNEL};
+use crate::config::{self, Approval, Carrier, CloudCapture, TUNNEL};
 use crate::eventually::eventually;
 use crate::lab::Lab;
 use crate::node::Node;
@@ -139,6 +139,13 @@ impl<'a> Trial<'a> {
         let key = self.keys.get(&site.other());
         let key = key.context("the other router has no key yet")?;
         Ok(config::federated(&self.two_site, site, key))
+    }
+
+    /// The same with something else to carry the packets.
+    pub(super) fn configuration_over(&self, site: Site, carrier: Carrier) -> Result<String> {
+        let key = self.keys.get(&site.other());
+        let key = key.context("the other router has no key yet")?;
+        Ok(config::over(&self.two_site, site, key, carrier))
     }
 
     /// Ends the daemon of a site as a crash would.

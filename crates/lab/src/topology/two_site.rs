@@ -174,6 +174,30 @@ impl TwoSite {
         }
     }
 
+    /// The address that a router sends from on the underlay: the cloud translates its own.
+    pub fn underlay_address(&self, site: Site) -> Ipv4Addr {
+        match site {
+            Site::Cloud => CLOUD_ROUTER,
+            Site::Onprem => ONPREM_PUBLIC,
+        }
+    }
+
+    /// The address of a router among its site's clients.
+    pub fn lan_address(&self, site: Site) -> Ipv4Addr {
+        match site {
+            Site::Cloud => CLOUD_ROUTER,
+            Site::Onprem => ONPREM_ROUTER,
+        }
+    }
+
+    /// The address that the other site reaches a router at.
+    pub fn public_address(&self, site: Site) -> Ipv4Addr {
+        match site {
+            Site::Cloud => CLOUD_PUBLIC,
+            Site::Onprem => ONPREM_PUBLIC,
+        }
+    }
+
     /// Where the other site's WireGuard sends to: absent for an on-prem router behind NAT.
     pub fn endpoint(&self, site: Site) -> Option<String> {
         let address = match site {
@@ -308,7 +332,7 @@ impl TwoSite {
         let switched = |name: &str, number, address, switch: &str| Interface {
             name: name.to_owned(),
             mac: mac(number),
-            mtu: 1500,
+            mtu: self.underlay_mtu.max(1500),
             addresses: vec![address],
             wire: Wire::Switch {
                 node: switch.to_owned(),

@@ -13,6 +13,7 @@ use routerd_core::{Kernel, Observed, Step};
 
 use crate::netlink::Socket;
 use crate::nft::Nftables;
+use crate::path_mtu::PathMtu;
 use crate::wireguard::Drivers;
 
 /// The network namespace of the thread that opened it. It must be used from that namespace.
@@ -21,6 +22,9 @@ pub struct Host {
     wireguard: Drivers,
     route: Socket,
     nftables: Nftables,
+    paths: Option<PathMtu>,
+    /// Whether what is observed is also what is measured.
+    leads: bool,
 }
 
 impl Host {
@@ -33,7 +37,23 @@ impl Host {
             wireguard,
             route: Socket::open(NETLINK_ROUTE).map_err(failed("open rtnetlink"))?,
             nftables: Nftables::open().map_err(failed("open nftables"))?,
+            paths: None,
+            leads: false,
         })
+    }
+
+    /// Tells what was measured.
+    #[must_use]
+    pub fn reading(mut self, paths: PathMtu) -> Self {
+        self.paths = Some(paths);
+        self
+    }
+
+    /// Has measured what is asked for in an observation, from then on, and tells what was found.
+    #[must_use]
+    pub fn measuring(mut self, paths: PathMtu) -> Self {
+        self.leads = true;
+        self.reading(paths)
     }
 }
 

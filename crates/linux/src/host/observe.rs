@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
+use api::IfName;
 use routerd_core::kernel::KernelError;
+use routerd_core::observed::Link;
 use routerd_core::observed::{Features, Lookup, Query, Route};
+use routerd_core::path_mtu::PathTarget;
 use routerd_core::sysctl::{Sysctl, SysctlKey};
 use routerd_core::{BGP_PROTOCOL, OWNER_MARK, Observed};
 
@@ -37,11 +40,14 @@ pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, Kernel
         .into_iter()
         .map(|entry| (entry.name, entry.link))
         .collect();
+    let (path_limits, path_mtus) = paths(host, &links, &lookups, query);
     let nftables = host
         .nftables
         .observe()
         .map_err(failed("observe nftables"))?;
     Ok(Observed {
+        path_limits,
+        path_mtus,
         features: Features {
             kernel_wireguard: wireguard::kernel_driver_available(),
             kernel_tunnels: plain::offered(&query.tunnels),
@@ -80,6 +86,32 @@ pub(super) fn names(entries: &[Entry]) -> Names {
         .iter()
         .map(|entry| (entry.link.index, entry.name.clone()))
         .collect()
+}
+
+/// Has measured what the query asks for, and tells what was found so far.
+fn paths(
+    host: &Host,
+    links: &BTreeMap<IfName, Link>,
+    lookups: &BTreeMap<IpAddr, Lookup>,
+    query: &Query,
+) -> (BTreeMap<IfName, u32>, BTreeMap<PathTarget, u32>) {
+    let Some(paths) = &host.paths else {
+        return Default::default();
+    };
+    if host.leads {
+        let targets = query.paths.iter();
+        let wanted = targets.filter_map(|target| {
+            let link = links.get(&target.ifname).filter(|link| link.up)?;
+            Some((target.clone(), link.mtu))
+        });
+        let endpoints = query.endpoints.iter();
+        let endpoints = endpoints.filter_map(|endpoint| {
+            let lookup = lookups.get(&IpAddr::V4(*endpoint.ip()))?;
+            Some((*endpoint, links.get(&lookup.device)?.mtu))
+        });
+        paths.measure(&wanted.collect(), endpoints.collect());
+    }
+    paths.found()
 }
 
 /// Before Linux 5.18 addresses carry no protocol number. There, those on links that we made count as ours; those

@@ -14,6 +14,7 @@ use nix::sys::socket::{
 };
 
 use super::mmsg::{self, BATCH, Endpoint, Outgoing};
+use crate::plain::set_option;
 
 /// Bytes that the kernel may hold for us in each direction: bursts of many peers at once.
 const BUFFER: usize = 8 * 1024 * 1024;
@@ -205,6 +206,10 @@ impl Socket {
         if address.is_ipv6() {
             setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
         } else {
+            // Fragments are forbidden up to what the kernel knows of the path, so that it learns when that is wrong, and
+            // made by the kernel beyond that. It is what `net.ipv4.ip_no_pmtu_disc` says unless somebody changed it.
+            let policy = libc::IP_PMTUDISC_WANT;
+            set_option(fd.as_fd(), libc::SOL_IP, libc::IP_MTU_DISCOVER, policy)?;
             setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
         }
         // Missing before Linux 5.0; then each datagram comes alone.

@@ -1,4 +1,4 @@
-//! A tunnel's packets fit through its underlay.
+//! A tunnel's packets fit through its underlay: as far as the kernel knows, and as far as its peers answer.
 
 use api::{IfName, ResourceId};
 
@@ -34,11 +34,21 @@ fn compare(
     let Some(mtu) = scene.host.link(tunnel).map(|link| link.mtu) else {
         return;
     };
-    if mtu <= inside {
-        findings.pass(owner, format!("mtu {mtu}, underlay carries {path}"));
-    } else {
-        let detail = format!("mtu {mtu}, but the underlay carries {path}: {inside} fit");
-        let remedy = format!("ip link set {tunnel} mtu {inside}");
-        findings.warn(owner, detail, remedy);
+    let answered = scene.host.observed.path_limits.get(tunnel).copied();
+    let answered = answered.filter(|answered| *answered < inside);
+    let fits = answered.unwrap_or(inside);
+    if mtu <= fits {
+        let silent = answered.map_or("", |_| " and says so to nobody");
+        let carries = path - (inside - fits);
+        findings.pass(
+            owner,
+            format!("mtu {mtu}, underlay carries {carries}{silent}"),
+        );
+        return;
     }
+    let detail = match answered {
+        None => format!("mtu {mtu}, but the underlay carries {path}: {fits} fit"),
+        Some(_) => format!("mtu {mtu}, but a peer answers nothing larger than {fits}"),
+    };
+    findings.warn(owner, detail, format!("ip link set {tunnel} mtu {fits}"));
 }

@@ -181,6 +181,24 @@ fn mtu_larger_than_the_underlay() {
 }
 
 #[test]
+fn mtu_larger_than_what_a_peer_answers() {
+    fault(
+        site_cloud(),
+        |node, effective| {
+            let tunnel = effective.wireguard.get_mut(&name("wg-hybrid"));
+            tunnel.expect("tunnel").mtu = Some(1420);
+            let limits = &mut node.kernel.host.path_limits;
+            limits.insert(name("wg-hybrid"), 1312);
+            node.settle(effective);
+        },
+        &[
+            "warn path-mtu WireGuardInterface/wg-hybrid: mtu 1420, but a peer answers nothing larger than 1312\n     \
+           fix: ip link set wg-hybrid mtu 1312",
+        ],
+    );
+}
+
+#[test]
 fn default_route_into_the_tunnel() {
     let half = Route {
         key: route_key("128.0.0.0/1", 0),

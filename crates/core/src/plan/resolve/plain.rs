@@ -67,6 +67,8 @@ fn resolve_one<'a>(
         let fits = carries.saturating_sub(intent.encapsulation.overhead());
         fits.max(LEAST_MTU_V4)
     });
+    let limit = host.observed.path_limits.get(ifname);
+    let fits = fits.map(|fits| limit.map_or(fits, |limit| fits.min(*limit)));
     // As with WireGuard: an underlay that is away for a moment must not make the MTU flap.
     let present = link.filter(|link| link.up).map(|link| link.mtu);
     let usual = ETHERNET - intent.encapsulation.overhead();

@@ -189,6 +189,8 @@ fn mtus(
         Underlay::Known { inside, .. } => Some(inside.max(LEAST_MTU_V4)),
         Underlay::NoEndpoint | Underlay::NoRoute | Underlay::Loop => None,
     };
+    let limit = host.observed.path_limits.get(ifname).copied();
+    let fits = fits.map(|fits| limit.map_or(fits, |limit| fits.min(limit)));
     let own = effective
         .addresses
         .keys()
@@ -202,9 +204,11 @@ fn mtus(
     let present = present.map(|link| link.mtu);
     let mtu = intent.mtu.unwrap_or_else(|| {
         let mtu = fits.or(expected).or(present).unwrap_or(DEFAULT_MTU);
+        let mtu = limit.map_or(mtu, |limit| mtu.min(limit));
         if has_ipv6 { mtu.max(LEAST_MTU_V6) } else { mtu }
     });
-    (mtu, fits.map_or(mtu, |fits| fits.min(mtu)))
+    let measured = fits.or(limit);
+    (mtu, measured.map_or(mtu, |fits| fits.min(mtu)))
 }
 
 /// The MTU while nobody knows where the peers are: they will come by the default route, whose link may carry less

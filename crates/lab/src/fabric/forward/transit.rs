@@ -31,6 +31,8 @@ struct Crossing {
     ingress: String,
     router: Ipv4Addr,
     mtu: u16,
+    /// Whether what is too large is lost without a word.
+    silent: bool,
     egress: Option<Egress>,
 }
 
@@ -119,6 +121,9 @@ impl Engine {
         let Some(egress) = &crossing.egress else {
             return refuse("no-route", IcmpError::NetworkUnreachable);
         };
+        if too_big && crossing.silent {
+            return self.dropped(&crossing.ingress, "too-big", frame);
+        }
         if too_big && frame.dont_fragment() {
             let error = IcmpError::FragmentationNeeded(crossing.mtu);
             return refuse("too-big", error);
@@ -168,6 +173,8 @@ impl Engine {
             ingress: name.to_owned(),
             router: ingress.router,
             mtu: egress.map_or(ingress.mtu, |(_, link)| link.mtu.min(ingress.mtu)),
+            silent: ingress.impairment.silent
+                || egress.is_some_and(|(_, link)| link.impairment.silent),
             egress: egress.map(|(name, link)| Egress {
                 name: name.to_owned(),
                 to: link.attachment.clone(),

@@ -1,17 +1,14 @@
 //! The socket towards the other end: raw for ipip and gre, UDP for fou and gue.
-#![expect(
-    unsafe_code,
-    reason = "socket protocols and options that nix does not know"
-)]
 
 use std::io;
-use std::mem::size_of;
 use std::net::{SocketAddr, SocketAddrV4};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{SockaddrIn, bind, connect, setsockopt, sockopt};
 use routerd_core::encapsulation::{Encapsulation, PlainTunnel};
+
+use crate::plain::socket;
 
 /// Bytes that may wait in either direction: what a burst at 10 Gbit/s brings while a thread is not scheduled.
 const BUFFER: usize = 4 << 20;
@@ -31,15 +28,7 @@ impl Outer {
             Encapsulation::Gre { .. } => (libc::SOCK_RAW, libc::IPPROTO_GRE),
             Encapsulation::Fou(_) | Encapsulation::Gue(_) => (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
         };
-        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: integers; a result that is not negative is a new descriptor that nobody else owns.
-        let fd = unsafe {
-            let fd = libc::socket(libc::AF_INET, kind | flags, protocol);
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            OwnedFd::from_raw_fd(fd)
-        };
+        let fd = socket::open_socket(kind, protocol)?;
         let ports = tunnel.encapsulation.ports();
         let (from, to) = ports.map_or((0, 0), |ports| (ports.source, ports.destination));
         let outer = Self {
@@ -106,21 +95,8 @@ impl Outer {
     pub(super) fn path_mtu(&self) -> Option<u32> {
         // It answers from the route that the socket was connected by, which may have changed since.
         self.connect();
-        let mut mtu: libc::c_int = 0;
-        let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-        // SAFETY: the kernel writes at most `length` bytes to `mtu`.
-        let result = unsafe {
-            libc::getsockopt(
-                self.fd.as_raw_fd(),
-                libc::SOL_IP,
-                libc::IP_MTU,
-                (&raw mut mtu).cast(),
-                &raw mut length,
-            )
-        };
-        (result == 0)
-            .then_some(mtu)
-            .and_then(|mtu| mtu.try_into().ok())
+        let mtu = socket::option(self.fd.as_fd(), libc::SOL_IP, libc::IP_MTU);
+        mtu.and_then(|mtu| mtu.try_into().ok())
     }
 
     /// Waits until there is something to receive.
@@ -145,21 +121,7 @@ impl Outer {
     }
 
     fn set(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
-        // SAFETY: the kernel reads an integer that outlives the call.
-        let result = unsafe {
-            libc::setsockopt(
-                self.fd.as_raw_fd(),
-                level,
-                name,
-                (&raw const value).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
-            )
-        };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        socket::set_option(self.fd.as_fd(), level, name, value)
     }
 }
 
