@@ -87,6 +87,12 @@ pub struct Counters {
     pub messages_in: u64,
     /// UPDATEs received.
     pub updates_in: u64,
+    /// ROUTE-REFRESHes received, borders included (RFC 7313).
+    pub refreshes_in: u64,
+    /// NOTIFICATIONs received.
+    pub notifications_in: u64,
+    /// NOTIFICATIONs sent.
+    pub notifications_out: u64,
     /// Octets received.
     pub octets_in: u64,
     /// Octets sent.

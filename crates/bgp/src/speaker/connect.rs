@@ -13,6 +13,11 @@ use crate::wire::{self, Notification};
 const OPEN_WAIT: Duration = Duration::from_secs(240);
 /// Whatever is configured, attempts are not more frequent.
 const SHORTEST_RETRY: Duration = Duration::from_millis(100);
+/// How long the first attempt may take, each later one twice as long, up to the retry time. A host that does not listen
+/// yet refuses without a signature: where there is a password nobody hears that, and the kernel asks again only after a second.
+const FIRST_PATIENCE: Duration = Duration::from_millis(400);
+/// A session that lasted so long was none that comes and goes: the attempts after it begin at once again.
+pub(super) const STEADY: Duration = Duration::from_secs(10);
 /// Shortest send hold time (RFC 9687, section 3.1).
 const SEND_HOLD: Duration = Duration::from_secs(8 * 60);
 
@@ -42,8 +47,9 @@ impl Speaker {
             return;
         };
         peer.phase = Phase::Connect;
-        let retry = peer.config.timers.connect_retry.max(SHORTEST_RETRY);
-        let retry = self.random.jitter(retry);
+        let patience = FIRST_PATIENCE * 2u32.pow(peer.failures.min(10));
+        let retry = patience.min(peer.config.timers.connect_retry);
+        let retry = self.random.jitter(retry.max(SHORTEST_RETRY));
         self.outputs.push_back(Output::Connect {
             remote: peer.address,
             port: peer.config.port,
@@ -53,13 +59,14 @@ impl Speaker {
     }
 
     pub(super) fn connect_due(&mut self, ix: PeerIx) {
-        let Some(peer) = self.peers.get(ix) else {
+        let Some(peer) = self.peers.get_mut(ix) else {
             return;
         };
         if peer.is_down() || !peer.conns.is_empty() {
             return;
         }
         if peer.phase == Phase::Connect {
+            peer.failures = peer.failures.saturating_add(1);
             let remote = peer.address;
             self.outputs.push_back(Output::CancelConnect { remote });
         }
@@ -90,7 +97,7 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(ix) else {
             return;
         };
-        let soon = Duration::from_millis(500) * 2u32.pow(peer.failures.min(8));
+        let soon = SHORTEST_RETRY * 2u32.pow(peer.failures.min(10));
         peer.failures = peer.failures.saturating_add(1);
         let delay = soon.min(peer.config.timers.connect_retry);
         let delay = self.random.jitter(delay.max(SHORTEST_RETRY));
@@ -185,6 +192,10 @@ impl Speaker {
             } => DownReason::BfdDown,
             other => DownReason::Sent(other.notice()),
         };
+        let peer = self.conns.get(&conn).map(|from| from.peer);
+        if let Some(peer) = peer.and_then(|ix| self.peers.get_mut(ix)) {
+            peer.counters.notifications_out += 1;
+        }
         let mut bytes = Vec::new();
         notification.encode(&mut bytes);
         self.send(conn, bytes);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Speaker;
+use super::connect::STEADY;
 use crate::io::{DownReason, EventKind, Output};
 use crate::rib::{GroupKey, GroupKind, Source, SourceKind, tells_own_next_hop};
 use crate::session::{ConnState, Peer, PeerIx, Phase, Session, TimerId};
@@ -100,7 +101,6 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(ix) else {
             return;
         };
-        peer.failures = 0;
         peer.complaints = 0;
         peer.since = self.now;
         peer.counters.established += 1;
@@ -212,6 +212,9 @@ impl Speaker {
         let Some(session) = peer.session.take() else {
             return;
         };
+        if self.now.since(peer.since) >= STEADY {
+            peer.failures = 0;
+        }
         peer.since = self.now;
         peer.last_error = Some(reason.clone());
         self.ribs.leave(ix);

@@ -73,6 +73,9 @@ impl Speaker {
     fn message(&mut self, conn: ConnId, ix: PeerIx, state: ConnState, message: &Message<'_>) {
         match (state, message.kind) {
             (_, Kind::Notification) => {
+                if let Some(peer) = self.peers.get_mut(ix) {
+                    peer.counters.notifications_in += 1;
+                }
                 let notice = Notification::decode(message.body).notice();
                 self.drop_conn(conn, DownReason::Received(notice), true);
             }

@@ -7,6 +7,9 @@ use crate::wire::refresh::{self, Refresh};
 
 impl Speaker {
     pub(super) fn refresh_received(&mut self, ix: PeerIx, body: &[u8]) {
+        if let Some(peer) = self.peers.get_mut(ix) {
+            peer.counters.refreshes_in += 1;
+        }
         let Some((family, what)) = refresh::decode(body) else {
             return;
         };
