@@ -239,12 +239,26 @@ impl std::fmt::Display for FouPort {
 pub struct WireGuardDevice {
     /// Who runs it.
     pub driver: Driver,
+    /// What its process runs.
+    pub build: Build,
     /// The public key, absent if no private key is set.
     pub public_key: Option<PublicKey>,
     /// UDP port; 0 if none.
     pub listen_port: u16,
     /// Peers by public key.
     pub peers: BTreeMap<PublicKey, PeerState>,
+}
+
+/// What the process of a user-space device runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Build {
+    /// The program that would be started for it now; or there is no process of ours.
+    #[default]
+    Current,
+    /// Another build of it, which can be taken over from.
+    Other,
+    /// Another build of it. Taking over from it failed for this reason, and is tried again in a while.
+    Kept(String),
 }
 
 /// A peer as it runs.

@@ -1,6 +1,6 @@
 //! A user-space tunnel alone, as `routerd tunnel` runs it; tests and benchmarks use it.
 //!
-//! `tunnel tunnel wireguard --interface NAME [--uapi-dir DIR] [--foreground]`
+//! `tunnel tunnel wireguard --interface NAME [--uapi-dir DIR] [--take-over] [--foreground]`
 //! `tunnel tunnel ipip|gre|fou|gue --interface NAME --local A --remote B --ttl N … [--foreground]`
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ fn main() {
     let mut options = BTreeMap::new();
     while let Some(argument) = arguments.next() {
         let value = match argument.as_str() {
-            "--foreground" => String::new(),
+            "--foreground" | "--take-over" => String::new(),
             _ => arguments.next().expect("value"),
         };
         options.insert(argument, value);
@@ -38,6 +38,7 @@ fn wireguard(given: &Given) -> tunnel::Options {
         interface: given["--interface"].parse().expect("interface name"),
         uapi_dir: dir.map_or(linux::wireguard::SOCKET_DIR.into(), PathBuf::from),
         foreground: given.contains_key("--foreground"),
+        take_over: given.contains_key("--take-over"),
     }
 }
 

@@ -9,6 +9,8 @@ mod bucket;
 pub(crate) mod checksum;
 mod device;
 mod flow;
+mod gate;
+mod handover;
 mod handshake;
 mod inbound;
 pub(crate) mod join;
@@ -16,6 +18,7 @@ pub(crate) mod mmsg;
 mod outbound;
 mod outbox;
 mod peer;
+pub(crate) mod program;
 mod server;
 pub(crate) mod split;
 pub(crate) mod tun;
@@ -35,6 +38,7 @@ use std::time::Duration;
 use api::IfName;
 
 use device::Device;
+use handover::{Aftermath, Office};
 use handshake::Message;
 use server::Server;
 use tun::Tun;
@@ -55,6 +59,8 @@ pub struct Options {
     pub uapi_dir: PathBuf,
     /// Stay a child of the caller. Otherwise a process in a session of its own goes on, and the call returns.
     pub foreground: bool,
+    /// Take the device over from the process that runs it, without losing a packet.
+    pub take_over: bool,
 }
 
 /// Runs a device. Prints `ready` on standard output and closes it once the configuration socket stands, or
@@ -93,11 +99,41 @@ pub(crate) fn detach() -> io::Result<()> {
 struct Shared {
     device: Arc<Device>,
     handshakes: SyncSender<Message>,
+    /// Where the configuration socket stands.
+    path: PathBuf,
+    /// What this process runs.
+    build: String,
+    office: Office,
+    aftermath: Aftermath,
 }
 
 impl Shared {
+    /// Everything about a device, with a thread for its handshakes.
+    fn new(device: Device, path: PathBuf) -> io::Result<Arc<Self>> {
+        let device = Arc::new(device);
+        let (handshakes, messages) = sync_channel(handshake::BACKLOG);
+        let shared = Self {
+            device: Arc::clone(&device),
+            handshakes,
+            path,
+            build: program::running()?,
+            office: Office::default(),
+            aftermath: Aftermath::default(),
+        };
+        essential("handshake", move || {
+            handshake::run(&device, &messages);
+            Ok(())
+        })?;
+        Ok(Arc::new(shared))
+    }
+
     /// Applies a request; new sockets get threads that receive from them.
     fn set(&self, request: uapi::SetDevice) -> io::Result<()> {
+        let mut duty = self.office.duty();
+        if duty.retired {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
+        duty.changes += 1;
         if let Some(port) = request.listen_port {
             self.listen(port)?;
         }
@@ -105,7 +141,16 @@ impl Shared {
     }
 
     fn listen(&self, port: u16) -> io::Result<()> {
-        for socket in self.device.udp.listen(port)? {
+        if port == 0 || port != self.device.udp.port() {
+            // It holds the port that is left.
+            self.aftermath.dismiss();
+        }
+        let sockets = self.device.udp.listen(port)?;
+        self.receive_from(sockets)
+    }
+
+    fn receive_from(&self, sockets: impl IntoIterator<Item = Arc<udp::Socket>>) -> io::Result<()> {
+        for socket in sockets {
             let device = Arc::clone(&self.device);
             let handshakes = self.handshakes.clone();
             essential("inbound", move || {
@@ -118,23 +163,15 @@ impl Shared {
 
 fn start(options: &Options) -> io::Result<(Arc<Shared>, Server)> {
     harden()?;
-    let tun = Tun::open(&options.interface)?;
-    let device = Arc::new(Device::new(tun, Udp::new())?);
-    let (handshakes, messages) = sync_channel(handshake::BACKLOG);
-    let shared = Arc::new(Shared {
-        device: Arc::clone(&device),
-        handshakes,
-    });
-    shared.listen(0)?;
     let path = crate::wireguard::socket_path(&options.uapi_dir, &options.interface);
-    let server = Server::bind(&path)?;
-    {
-        let device = Arc::clone(&device);
-        essential("handshake", move || {
-            handshake::run(&device, &messages);
-            Ok(())
-        })?;
+    if options.take_over {
+        return handover::succeed(&options.interface, path);
     }
+    let tun = Tun::open(&options.interface)?;
+    let shared = Shared::new(Device::new(tun, Udp::new())?, path)?;
+    shared.listen(0)?;
+    let server = Server::bind(&shared.path)?;
+    let device = Arc::clone(&shared.device);
     essential("timers", move || tick(&device))?;
     Ok((shared, server))
 }
@@ -204,24 +241,29 @@ pub(crate) fn essential(
 
 /// What is due by time, for every peer.
 fn tick(device: &Device) -> io::Result<()> {
-    let mut dst = [0; peer::HANDSHAKE_SPACE];
     loop {
         std::thread::sleep(TICK);
-        // Only padding depends on it. A device that is gone or has another name is dealt with elsewhere.
-        let _ = device.tun.refresh_mtu();
-        let tables = device.tables();
-        if let Some(identity) = tables.identity() {
-            identity.gate.reset_count();
-        } else {
-            continue;
-        }
-        for peer in tables.peers() {
-            let mut state = peer.lock();
-            let due = state.tick(&mut dst);
-            if let (Some(length), Some(endpoint)) = (due, state.endpoint) {
-                drop(state);
-                device.udp.send(&dst[..length], endpoint);
-            }
+        let _turn = device.gate.enter();
+        tick_once(device);
+    }
+}
+
+/// What is due now.
+fn tick_once(device: &Device) {
+    let mut dst = [0; peer::HANDSHAKE_SPACE];
+    // Only padding depends on it. A device that is gone or has another name is dealt with elsewhere.
+    let _ = device.tun.refresh_mtu();
+    let tables = device.tables();
+    let Some(identity) = tables.identity() else {
+        return;
+    };
+    identity.gate.reset_count();
+    for peer in tables.peers() {
+        let mut state = peer.lock();
+        let due = state.tick(&mut dst);
+        if let (Some(length), Some(endpoint)) = (due, state.endpoint) {
+            drop(state);
+            device.udp.send(&dst[..length], endpoint);
         }
     }
 }

@@ -15,12 +15,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::netlink;
-use crate::plain;
+use crate::{plain, tunnel};
 use api::IfName;
 use routerd_core::key::{KeySource, PublicKey, SecretKey};
-use routerd_core::observed::{Driver, Link, WireGuardDevice};
+use routerd_core::observed::{Build, Driver, Link, WireGuardDevice};
 use routerd_core::plan::{PeerChange, PresharedKeyChange, WireGuardChange};
 
 pub(crate) use key_file::random;
@@ -81,9 +83,23 @@ pub enum WireGuardError {
 pub struct Drivers {
     program: PathBuf,
     socket_dir: PathBuf,
+    /// What the program was when we started; one that is replaced meanwhile is the next daemon's business.
+    build: Option<String>,
+    /// Devices that could not be taken over, in all clones.
+    kept: Arc<Mutex<BTreeMap<IfName, Kept>>>,
     /// Tunnels of other kinds: a link that goes or dies may be one of theirs.
     plain: plain::Drivers,
 }
+
+/// A take-over that failed.
+#[derive(Debug)]
+struct Kept {
+    reason: String,
+    since: Instant,
+}
+
+/// How long a device is left alone after a take-over that failed.
+const KEPT_FOR: Duration = Duration::from_secs(600);
 
 impl Drivers {
     /// `program` is run as `PROGRAM tunnel wireguard --interface NAME` for a user-space device.
@@ -91,6 +107,8 @@ impl Drivers {
         let program = program.into();
         Self {
             plain: plain::Drivers::new(program.clone(), plain::SOCKET_DIR.into()),
+            build: tunnel::program::identity(&program).ok(),
+            kept: Arc::default(),
             program,
             socket_dir: SOCKET_DIR.into(),
         }
@@ -123,7 +141,7 @@ impl Drivers {
         for (ifname, link) in links {
             let device = match link.kind.as_str() {
                 "wireguard" => kernel::observe(ifname)?,
-                "tun" => user::observe(&self.socket_path(ifname)),
+                "tun" => user::observe(&self.socket_path(ifname), |build| self.rate(ifname, build)),
                 _ => None,
             };
             if let Some(device) = device {
@@ -145,6 +163,30 @@ impl Drivers {
                 user::start(&self.program, &self.socket_dir, ifname)?;
                 kernel::mark(ifname)
             }
+        }
+    }
+
+    /// What a process of this build is to us.
+    fn rate(&self, ifname: &IfName, build: &str) -> Build {
+        let replaced = tunnel::program::identity(&self.program).ok() != self.build;
+        if replaced || self.build.as_deref().is_none_or(|ours| ours == build) {
+            return Build::Current;
+        }
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.get(ifname) {
+            Some(kept) if kept.since.elapsed() < KEPT_FOR => Build::Kept(kept.reason.clone()),
+            _ => Build::Other,
+        }
+    }
+
+    /// Has a new process take a user-space device over from the one that runs it. If that fails, the old one goes on,
+    /// and the device is observed as [`Build::Kept`] for a while.
+    pub fn take_over(&self, ifname: &IfName) {
+        if let Err(reason) = user::take_over(&self.program, &self.socket_dir, ifname) {
+            tracing::warn!(%ifname, reason, "no take-over: the old process goes on");
+            let since = Instant::now();
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.insert(ifname.clone(), Kept { reason, since });
         }
     }
 

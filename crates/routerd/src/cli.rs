@@ -141,6 +141,9 @@ pub(crate) enum TunnelKind {
         /// Stay a child of the caller instead of going on in a session of its own
         #[arg(long)]
         foreground: bool,
+        /// Take the device over from the process that runs it, without losing a packet
+        #[arg(long)]
+        take_over: bool,
     },
     /// IPv4 in IPv4
     Ipip(PlainTunnel),

@@ -73,11 +73,13 @@ fn tunnel(kind: TunnelKind) -> std::io::Result<()> {
             interface,
             uapi_dir,
             foreground,
+            take_over,
         } => {
             return linux::tunnel::run(&linux::tunnel::Options {
                 interface,
                 uapi_dir,
                 foreground,
+                take_over,
             });
         }
         TunnelKind::Ipip(plain) => plain.options(|_, _| Encapsulation::Ipip),

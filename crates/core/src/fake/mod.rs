@@ -152,6 +152,7 @@ impl FakeKernel {
         match action {
             Action::GenerateKey { path } => self.generate_key(path),
             Action::CreateWireGuard { ifname, driver } => self.create_wireguard(ifname, *driver),
+            Action::TakeOverWireGuard { ifname } => self.take_over_wireguard(ifname),
             Action::SetWireGuard { ifname, change } => self.set_wireguard(ifname, change),
             Action::CreateTunnel {
                 ifname,

@@ -7,7 +7,7 @@ use api::IfName;
 use super::{FakeKernel, Refusal, changed};
 use crate::OWNER_MARK;
 use crate::key::{KeySource, PublicKey};
-use crate::observed::{Driver, WireGuardDevice};
+use crate::observed::{Build, Driver, WireGuardDevice};
 use crate::plan::{PeerChange, PresharedKeyChange, WireGuardChange};
 
 impl FakeKernel {
@@ -31,10 +31,19 @@ impl FakeKernel {
         let device = self.host.wireguard.entry(ifname.clone());
         device.or_insert_with(|| WireGuardDevice {
             driver,
+            build: Build::Current,
             public_key: None,
             listen_port: 0,
             peers: std::collections::BTreeMap::new(),
         });
+        Ok(())
+    }
+
+    pub(crate) fn take_over_wireguard(&mut self, ifname: &IfName) -> Result<(), Refusal> {
+        let device = self.host.wireguard.get_mut(ifname);
+        let device = device.ok_or("No such device")?;
+        changed(device.build == Build::Other, "nothing to take over")?;
+        device.build = Build::Current;
         Ok(())
     }
 

@@ -36,6 +36,7 @@ pub(super) fn record(ledger: &Ledger, plan: &Plan, observed: &Observed) -> Ledge
                 ledger.fou_ports.insert(*port);
             }
             Action::GenerateKey { .. }
+            | Action::TakeOverWireGuard { .. }
             | Action::ChangeTunnel { .. }
             | Action::RemoveFouPort { .. }
             | Action::DeleteLink { .. }

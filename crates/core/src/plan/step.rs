@@ -44,6 +44,12 @@ pub enum Action {
         /// What changes; the rest stays.
         change: WireGuardChange,
     },
+    /// Has a process of this build take a WireGuard device over from one of another build; no packet is lost by that.
+    /// Where it fails the old process goes on, which fails no plan: what is observed next says so.
+    TakeOverWireGuard {
+        /// Its name.
+        ifname: IfName,
+    },
     /// Makes a plain tunnel and marks it as ours; what of this is already so is left.
     CreateTunnel {
         /// Its name.

@@ -32,6 +32,8 @@ pub(crate) enum Stage {
     RemoveLink,
     /// A port that a removed tunnel held until now.
     TakeOverPort,
+    /// Of a device that is what it should be by now.
+    TakeOverDevice,
 }
 
 /// Steps as they are found, in any order.

@@ -42,6 +42,7 @@ fn change(action: &Action) -> Change {
         | Action::AddRoute(_)
         | Action::AddProxyNeighbour { .. } => Change::Add,
         Action::SetWireGuard { .. }
+        | Action::TakeOverWireGuard { .. }
         | Action::ChangeTunnel { .. }
         | Action::SetLink { .. }
         | Action::ReplaceRoute(_)
@@ -64,6 +65,12 @@ impl fmt::Display for Action {
                 Driver::Kernel => write!(f, "ip link add {ifname} type wireguard"),
                 Driver::UserSpace => write!(f, "routerd tunnel wireguard --interface {ifname}"),
             },
+            Self::TakeOverWireGuard { ifname } => {
+                write!(
+                    f,
+                    "routerd tunnel wireguard --interface {ifname} --take-over"
+                )
+            }
             Self::CreateTunnel {
                 ifname,
                 driver,

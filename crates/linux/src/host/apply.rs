@@ -50,6 +50,10 @@ fn execute(host: &mut Host, step: &Step) -> Result<(), String> {
         Action::CreateWireGuard { ifname, driver } => {
             host.wireguard.create(ifname, *driver).map_err(text)
         }
+        Action::TakeOverWireGuard { ifname } => {
+            host.wireguard.take_over(ifname);
+            Ok(())
+        }
         Action::SetWireGuard { ifname, change } => host.wireguard.set(ifname, change).map_err(text),
         Action::CreateTunnel {
             ifname,

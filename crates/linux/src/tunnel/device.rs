@@ -1,5 +1,7 @@
 //! What a device is configured to be, and how a change becomes visible: whole, between two packets.
 
+mod succession;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasherDefault;
 use std::io;
@@ -11,6 +13,8 @@ use ipnet::IpNet;
 use routerd_core::key::{PublicKey, SecretKey};
 
 use super::allowed_ips::{AllowedIps, Mix};
+use super::gate::Gate;
+use super::handover::Neighbour;
 use super::peer::{HANDSHAKE_SPACE, Peer, Seed};
 use super::tun::Tun;
 use super::uapi::{AllowedIpChange, DeviceState, PeerState, SetDevice, SetPeer};
@@ -25,6 +29,10 @@ pub(super) struct Device {
     tables: RwLock<Tables>,
     pub(super) tun: Tun,
     pub(super) udp: Udp,
+    /// Before the reading ends of both.
+    pub(super) gate: Gate,
+    /// The other process while one takes over from the other.
+    pub(super) neighbour: Neighbour,
 }
 
 /// Who we are and whom we know.
@@ -36,6 +44,8 @@ pub(super) struct Tables {
     by_index: HashMap<u32, Arc<Peer>, BuildHasherDefault<Mix>>,
     allowed_ips: AllowedIps<Arc<Peer>>,
     next_index: u32,
+    /// Indices that another process uses for this device.
+    reserved: BTreeSet<u32>,
 }
 
 struct Entry {
@@ -76,6 +86,8 @@ impl Device {
             tables: RwLock::new(Tables::new(placeholder)),
             tun,
             udp,
+            gate: Gate::default(),
+            neighbour: Neighbour::default(),
         })
     }
 
@@ -151,6 +163,7 @@ impl Tables {
             by_index: HashMap::default(),
             allowed_ips: AllowedIps::default(),
             next_index: 0,
+            reserved: BTreeSet::new(),
         }
     }
 
@@ -332,7 +345,8 @@ impl Tables {
     fn free_index(&mut self) -> u32 {
         loop {
             self.next_index = (self.next_index + 1) & 0x00ff_ffff;
-            if !self.by_index.contains_key(&self.next_index) {
+            let index = &self.next_index;
+            if !self.by_index.contains_key(index) && !self.reserved.contains(index) {
                 return self.next_index;
             }
         }

@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use boringtun::noise::handshake::parse_handshake_anon;
-use boringtun::noise::{Packet, TunnResult};
+use boringtun::noise::{HandshakeResponse, Packet, PacketCookieReply, TunnResult};
 use routerd_core::key::PublicKey;
 
 use super::bucket::Buckets;
@@ -27,6 +27,8 @@ pub(super) struct Message {
     from: Endpoint,
     length: usize,
     bytes: [u8; MAX_MESSAGE],
+    /// Whether another process read it.
+    passed_on: bool,
 }
 
 impl Message {
@@ -39,6 +41,15 @@ impl Message {
             from,
             length: message.len(),
             bytes,
+            passed_on: false,
+        }
+    }
+
+    /// A message that another process read and passed on.
+    pub(super) fn passed_on(from: Endpoint, message: &[u8]) -> Self {
+        Self {
+            passed_on: true,
+            ..Self::new(from, message)
         }
     }
 
@@ -53,20 +64,21 @@ pub(super) fn run(device: &Device, messages: &Receiver<Message>) {
     let mut initiations = Buckets::default();
     while let Ok(message) = messages.recv() {
         if let Some(bytes) = message.bytes() {
-            process(device, message.from, bytes, &mut initiations, &mut dst);
+            process(device, &message, bytes, &mut initiations, &mut dst);
         }
     }
 }
 
 fn process(
     device: &Device,
-    from: Endpoint,
+    message: &Message,
     bytes: &[u8],
     initiations: &mut Buckets,
     dst: &mut [u8],
 ) {
+    let from = message.from;
     let tables = device.tables();
-    let Some(peer) = sender(&tables, device, from, bytes, initiations, dst) else {
+    let Some(peer) = sender(&tables, device, message, bytes, initiations, dst) else {
         return;
     };
     drop(tables);
@@ -74,7 +86,7 @@ fn process(
     // The receiver index tells sessions of one peer apart; an initiation has none, and is for the latest.
     let index = state.index_of(bytes);
     match state.open(index, from, bytes, dst) {
-        Opened::Answer(answer) => device.udp.send(answer, from),
+        Opened::Answer(answer) => device.answer(answer, from),
         Opened::Refused => {
             tracing::debug!(peer = %peer.key, from = %from.remote, "handshake message refused");
             return;
@@ -90,11 +102,12 @@ fn process(
 fn sender(
     tables: &Tables,
     device: &Device,
-    from: Endpoint,
+    message: &Message,
     bytes: &[u8],
     initiations: &mut Buckets,
     dst: &mut [u8],
 ) -> Option<Arc<Peer>> {
+    let from = message.from;
     let identity = tables.identity()?;
     let packet = match identity
         .gate
@@ -115,8 +128,14 @@ fn sender(
             let half = parse_handshake_anon(&identity.secret, &identity.public, init).ok()?;
             tables.peer(&PublicKey(half.peer_static_public))
         }
-        Packet::HandshakeResponse(response) => tables.by_receiver(response.receiver_idx),
-        Packet::PacketCookieReply(reply) => tables.by_receiver(reply.receiver_idx),
+        Packet::HandshakeResponse(HandshakeResponse { receiver_idx, .. })
+        | Packet::PacketCookieReply(PacketCookieReply { receiver_idx, .. }) => {
+            let peer = tables.by_receiver(*receiver_idx);
+            if peer.is_none() && !message.passed_on {
+                device.neighbour.pass(*receiver_idx, from, bytes);
+            }
+            peer
+        }
         Packet::PacketData(_) => None,
     };
     peer.map(Arc::clone)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use super::device::{Device, Tables};
+use super::handover::Neighbour;
 use super::handshake::Message;
 use super::join::Joiner;
 use super::mmsg::{Endpoint, Inbox};
@@ -31,10 +32,11 @@ pub(super) fn run(
     let mut inbox = Inbox::new(MAX_MESSAGE);
     let mut joiner = Joiner::new(device.tun.udp_offload());
     let mut outbox = Outbox::new();
-    while socket.receive(&mut inbox)? {
+    while let Some(_turn) = socket.receive(&mut inbox, &device.gate)? {
         for (from, message, segment) in inbox.messages() {
             let mut batch = Batch {
                 tables: &device.tables(),
+                neighbour: &device.neighbour,
                 from,
                 joiner: &mut joiner,
                 outbox: &mut outbox,
@@ -58,8 +60,34 @@ pub(super) fn run(
     Ok(())
 }
 
+/// Takes one message that another process read from the socket.
+pub(super) fn deliver(
+    device: &Device,
+    from: Endpoint,
+    message: &[u8],
+    joiner: &mut Joiner,
+    outbox: &mut Outbox,
+) -> io::Result<()> {
+    let tables = device.tables();
+    // What is not for a session of ours came from there, and is not sent back.
+    let Some(receiver) = data_for(message).filter(|r| tables.by_receiver(*r).is_some()) else {
+        return Ok(());
+    };
+    let mut batch = Batch {
+        tables: &tables,
+        neighbour: &device.neighbour,
+        from,
+        joiner,
+        outbox,
+    };
+    batch.open(receiver, std::iter::once(message), &device.tun)?;
+    joiner.flush(&device.tun)?;
+    outbox.flush(&device.udp);
+    Ok(())
+}
+
 /// The receiver index of a data message; absent for all other messages.
-fn data_for(message: &[u8]) -> Option<u32> {
+pub(super) fn data_for(message: &[u8]) -> Option<u32> {
     let (kind, rest) = message.split_first_chunk()?;
     let receiver = rest.first_chunk()?;
     (*kind == DATA).then(|| u32::from_le_bytes(*receiver))
@@ -68,6 +96,7 @@ fn data_for(message: &[u8]) -> Option<u32> {
 /// What the messages of one sender are opened with.
 struct Batch<'a> {
     tables: &'a Tables,
+    neighbour: &'a Neighbour,
     from: Endpoint,
     joiner: &'a mut Joiner,
     outbox: &'a mut Outbox,
@@ -82,7 +111,7 @@ impl Batch<'_> {
         tun: &Tun,
     ) -> io::Result<()> {
         let Some(peer) = self.tables.by_receiver(receiver) else {
-            messages.for_each(drop);
+            messages.for_each(|message| self.neighbour.pass(receiver, self.from, message));
             return Ok(());
         };
         let mut state = peer.lock();

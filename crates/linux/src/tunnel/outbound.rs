@@ -24,6 +24,7 @@ pub(super) fn run(device: &Device) -> io::Result<()> {
     let mut outbox = Outbox::new();
     while device.tun.wait()? {
         loop {
+            let turn = device.gate.enter();
             let mut gathered = 0;
             while gathered < GATHER {
                 let Some((header, length)) = device.tun.read(&mut buffer[..MAX_PACKET])? else {
@@ -33,6 +34,7 @@ pub(super) fn run(device: &Device) -> io::Result<()> {
                 gathered += 1;
             }
             outbox.flush(&device.udp);
+            drop(turn);
             if gathered < GATHER {
                 break;
             }

@@ -134,6 +134,31 @@ impl State {
         std::iter::once(self.current.index).chain(retired)
     }
 
+    /// Whether traffic has a session to go by.
+    pub(super) fn is_live(&self) -> bool {
+        let retired = self.retired.as_ref();
+        self.current.established() || retired.is_some_and(Session::established)
+    }
+
+    /// What another process counted and knew, where it is newer.
+    pub(super) fn inherit(&mut self, rx_bytes: u64, tx_bytes: u64, handshake: Option<SystemTime>) {
+        self.rx_bytes += rx_bytes;
+        self.tx_bytes += tx_bytes;
+        self.last_handshake = self.last_handshake.max(handshake);
+    }
+
+    /// A handshake initiation, whatever was sent before.
+    pub(super) fn initiate(&mut self, dst: &mut [u8]) -> Option<usize> {
+        match self.current.tunn.format_handshake_initiation(dst, true) {
+            TunnResult::WriteToNetwork(message) => {
+                let length = message.len();
+                self.sent(length);
+                Some(length)
+            }
+            _ => None,
+        }
+    }
+
     /// The session that a handshake message is for: initiations are for the current one.
     pub(super) fn index_of(&self, message: &[u8]) -> u32 {
         let at = match message.first() {
@@ -247,14 +272,7 @@ impl State {
         if !self.waiting {
             return None;
         }
-        match self.current.tunn.format_handshake_initiation(dst, true) {
-            TunnResult::WriteToNetwork(message) => {
-                let length = message.len();
-                self.sent(length);
-                Some(length)
-            }
-            _ => None,
-        }
+        self.initiate(dst)
     }
 
     /// Takes a new preshared key. Sessions that stand are used until one with the new key does.

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
 
-use super::Shared;
 use super::uapi::{self, Request};
+use super::{Shared, handover, program};
+use crate::wireguard::{Connection, LONG};
 
 /// Connections at the same time.
 const MAX_CONNECTIONS: usize = 16;
@@ -38,10 +39,7 @@ impl Server {
                 .mode(0o755)
                 .create(dir)?;
         }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_stale(path)?;
         let before = umask(Mode::from_bits_truncate(0o077));
         let listener = UnixListener::bind(path);
         umask(before);
@@ -49,6 +47,18 @@ impl Server {
             listener: listener?,
             path: path.to_owned(),
         })
+    }
+
+    /// Listens beside `path`, where another process still does.
+    pub(super) fn bind_beside(path: &Path) -> io::Result<Self> {
+        Self::bind(&path.with_extension("next"))
+    }
+
+    /// Takes the place of whoever listens at `path`, without a moment in which nobody does.
+    pub(super) fn step_in(&mut self, path: &Path) -> io::Result<()> {
+        std::fs::rename(&self.path, path)?;
+        self.path = path.to_owned();
+        Ok(())
     }
 
     /// Answers for the device until the process ends.
@@ -82,6 +92,13 @@ impl Server {
     }
 }
 
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// A socket in the file system, told from one that another process puts in its place.
 pub(super) struct Place {
     path: PathBuf,
@@ -108,6 +125,9 @@ fn serve(mut stream: &UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
     stream.set_write_timeout(Some(IDLE))?;
     let mut pending = Vec::new();
     while let Some(request) = next_request(&mut stream, &mut pending)? {
+        if request == handover::REQUEST {
+            return handover::give(stream, shared);
+        }
         let answer = answer(&request, shared);
         stream.write_all(answer.as_bytes())?;
     }
@@ -145,6 +165,16 @@ fn end_of_request(bytes: &[u8]) -> Option<usize> {
 }
 
 fn answer(request: &str, shared: &Arc<Shared>) -> String {
+    if request == program::REQUEST {
+        return format!(
+            "{}{}",
+            program::answer(&shared.build),
+            uapi::format_errno(0)
+        );
+    }
+    if shared.office.duty().retired {
+        return forward(request, shared);
+    }
     match uapi::parse_request(request) {
         Ok(Request::Get) => uapi::format_state(&shared.device.get()) + &uapi::format_errno(0),
         Ok(Request::Set(change)) => match shared.set(change) {
@@ -159,6 +189,13 @@ fn answer(request: &str, shared: &Arc<Shared>) -> String {
             uapi::format_errno(error.errno())
         }
     }
+}
+
+/// Asks the process that has the device now: the connection was made before it had.
+fn forward(request: &str, shared: &Arc<Shared>) -> String {
+    let answer =
+        Connection::open(&shared.path).and_then(|mut connection| connection.request(request, LONG));
+    answer.unwrap_or_else(|error| uapi::format_errno(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 #[cfg(test)]

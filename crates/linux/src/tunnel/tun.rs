@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -46,6 +46,24 @@ impl Tun {
         let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
         request.ifr_ifru.ifru_flags = flags as libc::c_short;
         attach(&file, &request)?;
+        Self::new(file, ifname)
+    }
+
+    /// Goes on with the queues of a device that another process attached to.
+    pub(crate) fn adopt(queues: Vec<OwnedFd>, ifname: &IfName) -> io::Result<Self> {
+        let mut queues = queues.into_iter();
+        match (queues.next(), queues.next()) {
+            (Some(queue), None) => Self::new(queue.into(), ifname),
+            _ => Err(io::Error::other("not one queue")),
+        }
+    }
+
+    /// The descriptors of the queues.
+    pub(crate) fn queues(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.file.as_fd()]
+    }
+
+    fn new(file: File, ifname: &IfName) -> io::Result<Self> {
         let udp_offload = set_offload(&file, TCP_OFFLOADS | UDP_OFFLOADS).is_ok();
         if !udp_offload {
             set_offload(&file, TCP_OFFLOADS)?;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 
+use super::gate::{Gate, Turn};
 use super::mmsg::{self, BATCH, Endpoint, Outgoing};
 use crate::plain::set_option;
 
@@ -57,6 +58,26 @@ impl Udp {
             pair: RwLock::default(),
             mark: AtomicU32::new(0),
         }
+    }
+
+    /// Goes on with sockets that another process made.
+    pub(super) fn adopt(v4: Option<OwnedFd>, v6: Option<OwnedFd>, mark: u32) -> io::Result<Self> {
+        let adopt = |fd: OwnedFd| Arc::new(Socket::new(fd));
+        let (v4, v6) = (v4.map(adopt), v6.map(adopt));
+        let port = match v4.as_ref().or(v6.as_ref()) {
+            Some(socket) => socket.socket.local_addr()?.port(),
+            None => return Err(io::ErrorKind::NotConnected.into()),
+        };
+        Ok(Self {
+            pair: RwLock::new(Pair { v4, v6, port }),
+            mark: AtomicU32::new(mark),
+        })
+    }
+
+    /// Those in use: for IPv4, for IPv6.
+    pub(super) fn sockets(&self) -> [Option<Arc<Socket>>; 2] {
+        let pair = self.pair();
+        [pair.v4, pair.v6]
     }
 
     /// Listens on another port, 0 for any, and returns the new sockets, from which somebody has to receive.
@@ -215,24 +236,34 @@ impl Socket {
         // Missing before Linux 5.0; then each datagram comes alone.
         let _ = setsockopt(&fd, sockopt::UdpGroSegment, &true);
         bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-        Ok(Self {
+        Ok(Self::new(fd))
+    }
+
+    fn new(fd: OwnedFd) -> Self {
+        Self {
             socket: fd.into(),
             segmentation: AtomicBool::new(true),
             closed: AtomicBool::new(false),
-        })
+        }
     }
 
-    /// Receives what is there into `inbox`, waiting for the first message; false once the socket is shut
-    /// down.
-    pub(super) fn receive(&self, inbox: &mut mmsg::Inbox) -> io::Result<bool> {
+    /// Receives what is there into `inbox`, waiting for the first message and for a turn, which is held until the
+    /// messages are done with; absent once the socket is shut down.
+    pub(super) fn receive<'g>(
+        &self,
+        inbox: &mut mmsg::Inbox,
+        gate: &'g Gate,
+    ) -> io::Result<Option<Turn<'g>>> {
         loop {
+            let turn = gate.enter();
             match inbox.receive(self.socket.as_fd()) {
-                Ok(count) if count > 0 => return Ok(true),
+                Ok(count) if count > 0 => return Ok(Some(turn)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(_) | Err(_) => {
+                    drop(turn);
                     // Nothing there, or an ICMP error of a datagram that was sent: reading clears it.
                     if self.closed.load(Ordering::Acquire) {
-                        return Ok(false);
+                        return Ok(None);
                     }
                     let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
                     match poll(&mut fds, PollTimeout::NONE) {
@@ -242,6 +273,11 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// The descriptor.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Wakes whoever waits for messages for the last time.
@@ -318,7 +354,11 @@ mod tests {
             for socket in udp.listen(0).expect("a port") {
                 receivers.push(std::thread::spawn(move || {
                     let mut inbox = mmsg::Inbox::new(2048);
-                    while socket.receive(&mut inbox).expect("receive") {}
+                    while socket
+                        .receive(&mut inbox, &Gate::default())
+                        .expect("receive")
+                        .is_some()
+                    {}
                 }));
             }
             if left != 0 {

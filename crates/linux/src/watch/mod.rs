@@ -122,6 +122,8 @@ impl Watch {
         let (listeners, tunnels) = ready.split_at(listeners.len());
         let mut reasons = BTreeSet::new();
         if self.tunnels.forget(tunnels) {
+            // Another process may have the device now.
+            self.tunnels.scan()?;
             reasons.insert(Wake::Tunnel);
         }
         if listeners[0] {

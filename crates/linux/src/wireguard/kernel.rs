@@ -13,7 +13,7 @@ use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use nix::errno::Errno;
 use routerd_core::OWNER_MARK;
 use routerd_core::key::{PublicKey, SecretKey};
-use routerd_core::observed::{Driver, PeerState, WireGuardDevice};
+use routerd_core::observed::{Build, Driver, PeerState, WireGuardDevice};
 
 use super::change::messages;
 use super::{Resolved, WireGuardError};
@@ -115,6 +115,7 @@ pub(super) fn observe(ifname: &IfName) -> Result<Option<WireGuardDevice>, WireGu
 
 fn device(attributes: Vec<WireguardAttribute>, now: SystemTime) -> WireGuardDevice {
     let mut device = WireGuardDevice {
+        build: Build::Current,
         driver: Driver::Kernel,
         public_key: None,
         listen_port: 0,

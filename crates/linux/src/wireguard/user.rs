@@ -9,28 +9,39 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use api::IfName;
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use routerd_core::observed::{Driver, PeerState, WireGuardDevice};
+use routerd_core::observed::{Build, Driver, PeerState, WireGuardDevice};
 use routerd_core::plan::PeerChange;
 
 use super::pid::Process;
 use super::socket::{Connection, LONG, SHORT};
 use super::{Resolved, WireGuardError, process_error, socket_path};
-use crate::tunnel::{READY, uapi};
+use crate::tunnel::{READY, program, uapi};
 
 /// How long a new process may take until its socket stands.
 const START_LIMIT: Duration = Duration::from_secs(5);
 
-/// Reads a device; absent if nobody answers.
-pub(super) fn observe(path: &Path) -> Option<WireGuardDevice> {
-    read(path, SHORT).ok()
+/// How long a take-over may take: peers that do not answer are waited for.
+const TAKE_OVER_LIMIT: Duration = Duration::from_secs(20);
+
+/// Reads a device; absent if nobody answers. `rate` judges what its process runs.
+pub(super) fn observe(path: &Path, rate: impl FnOnce(&str) -> Build) -> Option<WireGuardDevice> {
+    let mut connection = Connection::open(path).ok()?;
+    let mut device = read(&mut connection, SHORT).ok()?;
+    // Another implementation has no build of ours.
+    let answer = connection.request(program::REQUEST, SHORT);
+    if let Some(build) = answer.ok().as_deref().and_then(program::parse) {
+        device.build = rate(build);
+    }
+    Some(device)
 }
 
-fn read(path: &Path, limit: Duration) -> io::Result<WireGuardDevice> {
-    let answer = Connection::open(path)?.request(uapi::GET, limit)?;
+fn read(connection: &mut Connection, limit: Duration) -> io::Result<WireGuardDevice> {
+    let answer = connection.request(uapi::GET, limit)?;
     let state = uapi::parse_state(&answer).map_err(io::Error::other)?;
     let now = SystemTime::now();
     Ok(WireGuardDevice {
         driver: Driver::UserSpace,
+        build: Build::Current,
         public_key: state.private_key.map(|key| key.public_key()),
         listen_port: state.listen_port,
         peers: state
@@ -66,7 +77,8 @@ pub(super) fn process(path: &Path) -> Option<Process> {
 /// gone, ends first.
 pub(super) fn start(program: &Path, dir: &Path, ifname: &IfName) -> Result<(), WireGuardError> {
     let path = socket_path(dir, ifname);
-    if read(&path, LONG).is_ok() && if_nametoindex(ifname.as_str()).is_ok() {
+    let answers = || Connection::open(&path).and_then(|mut c| read(&mut c, LONG));
+    if answers().is_ok() && if_nametoindex(ifname.as_str()).is_ok() {
         return Ok(());
     }
     if let Some(useless) = process(&path) {
@@ -74,26 +86,40 @@ pub(super) fn start(program: &Path, dir: &Path, ifname: &IfName) -> Result<(), W
             .end()
             .map_err(|source| process_error("end the process of", ifname, source))?;
     }
-    let mut command = Command::new(program);
-    command
-        .args(["tunnel", "wireguard", "--interface", ifname.as_str()])
-        .arg("--uapi-dir")
-        .arg(dir);
-    launch(&mut command).map_err(|reason| WireGuardError::Start {
+    launch(&mut command(program, dir, ifname)).map_err(|reason| WireGuardError::Start {
         program: program.to_owned(),
         ifname: ifname.clone(),
         reason,
     })
 }
 
+/// Starts a process that takes the device over from the one that runs it.
+pub(super) fn take_over(program: &Path, dir: &Path, ifname: &IfName) -> Result<(), String> {
+    let mut command = command(program, dir, ifname);
+    launch_within(command.arg("--take-over"), TAKE_OVER_LIMIT)
+}
+
+fn command(program: &Path, dir: &Path, ifname: &IfName) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["tunnel", "wireguard", "--interface", ifname.as_str()])
+        .arg("--uapi-dir")
+        .arg(dir);
+    command
+}
+
 /// Runs a program that detaches itself and waits for its word.
 pub(crate) fn launch(command: &mut Command) -> Result<(), String> {
+    launch_within(command, START_LIMIT)
+}
+
+fn launch_within(command: &mut Command, limit: Duration) -> Result<(), String> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| error.to_string())?;
-    let word = first_word(&mut child);
+    let word = first_word(&mut child, limit);
     if word.is_err() {
         // It may be the parent that hangs; a detached child has another fate.
         child.kill().map_err(|error| error.to_string())?;
@@ -107,12 +133,12 @@ pub(crate) fn launch(command: &mut Command) -> Result<(), String> {
 }
 
 /// What the process says on standard output until it closes it.
-fn first_word(child: &mut Child) -> io::Result<String> {
+fn first_word(child: &mut Child, limit: Duration) -> io::Result<String> {
     let mut stdout = child
         .stdout
         .take()
         .ok_or_else(|| io::Error::other("no standard output"))?;
-    let deadline = Instant::now() + START_LIMIT;
+    let deadline = Instant::now() + limit;
     let mut text = Vec::new();
     let mut buffer = [0; 512];
     loop {

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::host::Host;
 use crate::key::{KeySource, PublicKey};
 use crate::ledger::PeerKey;
-use crate::observed::{PeerState, WireGuardDevice};
+use crate::observed::{Build, PeerState, WireGuardDevice};
 use crate::plan::desired::{Desired, PeerWish, Tunnel};
 use crate::plan::steps::{Stage, Steps};
 use crate::plan::{Action, AllowedIpsChange, PeerChange, PresharedKeyChange, WireGuardChange};
@@ -123,6 +123,14 @@ fn diff_tunnel(
         push_change(Stage::TakeOverPort, ifname, tunnel, late, steps);
     }
     push_change(Stage::ConfigureTunnel, ifname, tunnel, change, steps);
+    if device.is_some_and(|device| device.build == Build::Other) {
+        let ifname = ifname.clone();
+        steps.push(
+            Stage::TakeOverDevice,
+            owner,
+            Action::TakeOverWireGuard { ifname },
+        );
+    }
     let mtu = (link.map(|link| link.mtu) != Some(tunnel.mtu)).then_some(tunnel.mtu);
     let up = (!link.is_some_and(|link| link.up)).then_some(true);
     if mtu.is_some() || up.is_some() {

@@ -11,7 +11,7 @@ use crate::Effective;
 use crate::effective::{RouteTarget, WireGuardIntent, WireGuardPeerIntent};
 use crate::host::Host;
 use crate::key::{KeySource, PublicKey};
-use crate::observed::{Driver, KeyFile, Link};
+use crate::observed::{Build, Driver, KeyFile, Link};
 use crate::plan::desired::{Desired, PeerWish, Tunnel};
 
 /// Outer IPv4 header (20), UDP (8), WireGuard's data header and tag (32).
@@ -49,6 +49,7 @@ pub(super) fn resolve_tunnels<'a>(
                 continue;
             }
         };
+        wait_for_build(ifname, intent, host, desired);
         let (mtu, path_mtu) = mtus(effective, ifname, intent, host);
         let tunnel = Tunnel {
             intent,
@@ -72,6 +73,20 @@ fn driver(ifname: &IfName, link: Option<&Link>, host: &Host<'_>) -> Driver {
         (None, Some(_)) => Driver::Kernel,
         (None, None) if host.observed.features.kernel_wireguard => Driver::Kernel,
         (None, None) => Driver::UserSpace,
+    }
+}
+
+/// A process of another build that cannot be taken over from works, but is not what was installed.
+fn wait_for_build(
+    ifname: &IfName,
+    intent: &WireGuardIntent,
+    host: &Host<'_>,
+    desired: &mut Desired<'_>,
+) {
+    let running = host.observed.wireguard.get(ifname);
+    if let Some(Build::Kept(reason)) = running.map(|device| &device.build) {
+        let reason = format!("its process runs on with another build of routerd: {reason}");
+        desired.wait(&intent.owner, reason);
     }
 }
 

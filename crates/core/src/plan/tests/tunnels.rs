@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{texts, waits};
 use crate::key::KeySource;
-use crate::observed::PeerState;
+use crate::observed::{Build, PeerState};
 use crate::plan::{Action, PeerChange};
 use crate::testing::*;
 
@@ -257,4 +257,30 @@ fn preshared_keys_are_told_apart_by_their_print() {
     assert_eq!(node.apply(&psk("/b")).steps.len(), 1);
     let plan = node.apply(&cloud());
     assert!(texts(&plan)[0].ends_with("preshared-key /dev/null"));
+}
+
+#[test]
+fn a_process_of_another_build_is_taken_over_from_last_of_all() {
+    let mut node = Node::new(cloud_host());
+    node.apply(&cloud());
+    let running = |node: &mut Node, build| {
+        let device = node.kernel.host.wireguard.get_mut(&name("wg-hybrid"));
+        device.expect("device").build = build;
+    };
+    running(&mut node, Build::Other);
+    let mut wanted = cloud();
+    let tunnel = wanted.wireguard.get_mut(&name("wg-hybrid"));
+    tunnel.expect("tunnel").listen_port = Some(51_999);
+    let plan = node.apply(&wanted);
+    let take_over = "routerd tunnel wireguard --interface wg-hybrid --take-over";
+    assert_eq!(
+        texts(&plan),
+        ["wg set wg-hybrid listen-port 51999", take_over]
+    );
+    assert_eq!(node.apply(&wanted).steps, []);
+
+    running(&mut node, Build::Kept("no answer".to_owned()));
+    let plan = node.apply(&wanted);
+    assert_eq!(plan.steps, [], "it is left alone for a while");
+    assert!(waits(&plan)[0].contains("runs on with another build of routerd: no answer"));
 }

@@ -12,6 +12,7 @@ mod load;
 mod process;
 mod protocol;
 pub mod site;
+mod takeover;
 
 use linux::wireguard::kernel_driver_available;
 use routerd_core::observed::Driver;

@@ -131,12 +131,17 @@ impl Site {
 
     /// The device, if it is there.
     pub fn observe(&self) -> Option<WireGuardDevice> {
+        self.observe_with(&self.drivers)
+    }
+
+    /// The device as a daemon of another build sees it.
+    pub fn observe_with(&self, drivers: &Drivers) -> Option<WireGuardDevice> {
         self.inside(|| {
             let mut socket = Socket::open(0).expect("netlink");
             let entries = link::dump(&mut socket).expect("links");
             let links = entries.into_iter().map(|entry| (entry.name, entry.link));
             let links: BTreeMap<_, _> = links.collect();
-            self.drivers
+            drivers
                 .observe(&links)
                 .expect("observe")
                 .remove(&self.ifname)
