@@ -12,6 +12,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// The daemon of a folder, and what it said.
 pub struct Daemon {
     folder: PathBuf,
+    program: PathBuf,
     child: Option<Child>,
 }
 
@@ -20,8 +21,14 @@ impl Daemon {
     pub fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
+            program: env!("CARGO_BIN_EXE_routerd").into(),
             child: None,
         }
+    }
+
+    /// Installs another build of the program, which the next start runs.
+    pub fn install(&mut self, program: &Path) {
+        self.program = program.to_owned();
     }
 
     /// Starts it and waits until it has booted.
@@ -32,7 +39,7 @@ impl Daemon {
             .create(true)
             .append(true)
             .open(folder("daemon.log"));
-        let child = Command::new(env!("CARGO_BIN_EXE_routerd"))
+        let child = Command::new(&self.program)
             .arg("serve")
             .arg("--runtime-dir")
             .arg(folder("run"))

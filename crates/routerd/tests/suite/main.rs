@@ -12,3 +12,4 @@ mod federation;
 mod namespace;
 mod reference;
 mod sessions;
+mod upgrade;
