@@ -2,8 +2,10 @@
 //! better. Absolute figures of a shared machine mean nothing. With `--docs` (`make bench DOCS=1`) the tables of
 //! docs/performance.md are written, too.
 
+mod bgp;
 mod bgp_core;
 mod events;
+mod fib;
 mod page;
 mod plan;
 mod routes;
@@ -80,31 +82,38 @@ type Bench = fn() -> Result<Vec<Row>>;
 
 /// Every bench by name.
 const BENCHES: &[(&str, Bench)] = &[
+    ("bgp", bgp::run),
     ("bgp-core", bgp_core::run),
     ("events", events::run),
+    ("fib", fib::run),
     ("plan", plan::run),
     ("routes", routes::run),
     ("tunnel", tunnel::run),
 ];
 
+/// Those that take so long that they are run by name alone, in the place of a short one.
+const LONG: &[(&str, Bench)] = &[("bgp-full", bgp::run_full)];
+
 fn main() -> Result<()> {
+    let all = || BENCHES.iter().chain(LONG);
     let mut wanted: Vec<String> = std::env::args().skip(1).collect();
     let docs = wanted.iter().any(|w| w == "--docs");
     wanted.retain(|w| w != "--docs");
-    if let Some(unknown) = wanted
-        .iter()
-        .find(|w| BENCHES.iter().all(|(name, _)| name != w))
-    {
-        let names: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
+    if let Some(unknown) = wanted.iter().find(|w| all().all(|(name, _)| name != w)) {
+        let names: Vec<_> = all().map(|(name, _)| *name).collect();
         bail!("no bench `{unknown}`\nhint: one of {}", names.join(", "));
     }
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name);
+    let is_long = |name: &str| LONG.iter().any(|(long, _)| *long == name);
+    let is_wanted = |name: &str| match wanted.is_empty() {
+        true => !is_long(name),
+        false => wanted.iter().any(|w| w == name),
+    };
     if !sandbox::is_inside() && is_wanted("tunnel") {
         tunnel::prepare();
     }
     sandbox::enter()?;
     let mut results = Vec::new();
-    for (name, bench) in BENCHES.iter().filter(|(name, _)| is_wanted(name)) {
+    for (name, bench) in all().filter(|(name, _)| is_wanted(name)) {
         eprintln!("bench {name} …");
         results.push((*name, bench().with_context(|| format!("bench {name}"))?));
     }
@@ -118,6 +127,12 @@ fn main() -> Result<()> {
     )?;
     if docs {
         page::update(&results)?;
+        if results
+            .iter()
+            .any(|(name, _)| matches!(*name, "bgp" | "bgp-full"))
+        {
+            page::insert("bgp-speakers", &fs::read_to_string(bgp::TABLES)?)?;
+        }
     }
     Ok(())
 }

@@ -15,9 +15,17 @@ pub(crate) fn update(results: &[(&str, Vec<Row>)]) -> Result<()> {
     let machine = machine();
     for (name, rows) in results.iter().filter(|(_, rows)| !rows.is_empty()) {
         let text = format!("{}\n_{machine}_\n", table(rows));
-        page = replace(&page, name, &text)
+        let place = name.strip_suffix("-full").unwrap_or(name);
+        page = replace(&page, place, &text)
             .with_context(|| format!("{PAGE} has no place for the table of bench {name}"))?;
     }
+    fs::write(PAGE, page).with_context(|| format!("write {PAGE}"))
+}
+
+/// Puts a text of a bench's own between its markers.
+pub(crate) fn insert(place: &str, text: &str) -> Result<()> {
+    let page = fs::read_to_string(PAGE).with_context(|| format!("read {PAGE}"))?;
+    let page = replace(&page, place, text).with_context(|| format!("{PAGE} has no {place}"))?;
     fs::write(PAGE, page).with_context(|| format!("write {PAGE}"))
 }
 

@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 const INSIDE: &str = "ROUTERD_BENCH_INSIDE";
 
@@ -16,6 +17,9 @@ pub fn is_inside() -> bool {
 /// a private `/run` and `/var/run`.
 pub fn enter() -> Result<()> {
     if is_inside() {
+        // A thousand sessions have a descriptor each, at both ends.
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
         return sh(
             "mount -t tmpfs none /run && mkdir -p /run/netns /run/wireguard && ip link set lo up",
         );

@@ -13,7 +13,7 @@ use routerd_core::BGP_PROTOCOL;
 use routerd_core::bgp::{METRIC, TABLE};
 
 use crate::netlink::{
-    Attributes, Error, Listener, Message, Request, Socket, ipv4, link, u16_at, u32_at,
+    Attributes, Error, Listener, Message, Request, Socket, filter, ipv4, link, u16_at, u32_at,
 };
 
 /// `struct rtmsg`.
@@ -63,65 +63,34 @@ pub struct Heard {
     pub routes: bool,
 }
 
-/// The kernel's routing table as far as it is the speaker's.
+/// The ways that the kernel knows.
 #[derive(Debug)]
-pub struct Fib {
+pub struct Ways {
     socket: Socket,
-    /// What the kernel calls `socket`.
-    port: u32,
-    listener: Listener,
     /// Whether an interface has neighbours with hardware addresses.
     neighbours: HashMap<u32, bool>,
 }
 
-impl Fib {
-    /// Opens it in the calling thread's network namespace.
+/// The kernel's routing table as far as it is the speaker's.
+#[derive(Debug)]
+pub struct Fib {
+    ways: Ways,
+    /// Does not hear what is written here.
+    listener: Listener,
+}
+
+impl Ways {
+    /// Opens them in the calling thread's network namespace. They are asked, and hear of nothing.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn open() -> Result<Self, Error> {
-        let groups = [
-            libc::RTNLGRP_LINK,
-            libc::RTNLGRP_IPV4_IFADDR,
-            libc::RTNLGRP_IPV4_ROUTE,
-        ];
-        let socket = Socket::open(NETLINK_ROUTE)?;
-        let mut fib = Self {
-            listener: Listener::open(NETLINK_ROUTE, &groups)?,
-            port: socket.port()?,
-            socket,
+        let mut ways = Self {
+            socket: Socket::open(NETLINK_ROUTE)?,
             neighbours: HashMap::new(),
         };
-        fib.look_at_links()?;
-        Ok(fib)
-    }
-
-    /// Hears what has changed. `removed` is told each route of ours that somebody else removed or replaced.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn drain(&mut self, mut removed: impl FnMut(Ipv4Net)) -> Result<Heard, Error> {
-        let mut heard = Heard::default();
-        let mut links = false;
-        let port = self.port;
-        let lost = self.listener.drain(|message| match message.kind {
-            libc::RTM_NEWLINK | libc::RTM_DELLINK => links = true,
-            libc::RTM_NEWADDR | libc::RTM_DELADDR => links = true,
-            libc::RTM_NEWROUTE | libc::RTM_DELROUTE => match is_ours(&message) {
-                None => heard.ways = true,
-                Some(prefix) if message.kind == libc::RTM_DELROUTE && message.port != port => {
-                    removed(prefix);
-                }
-                Some(_) => {}
-            },
-            _ => {}
-        })?;
-        if links || lost {
-            self.look_at_links()?;
-            heard.ways = true;
-            heard.routes = true;
-        }
-        Ok(heard)
+        ways.look_at_links()?;
+        Ok(ways)
     }
 
     fn look_at_links(&mut self) -> Result<(), Error> {
@@ -130,35 +99,6 @@ impl Fib {
             .map(|entry| (entry.link.index, entry.link.mac.is_some()))
             .collect();
         Ok(())
-    }
-
-    /// All routes of ours.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn dump(&mut self) -> Result<HashMap<Ipv4Net, Vec<Hop>>, Error> {
-        let mut header = [0; FIXED];
-        header[0] = libc::AF_INET as u8;
-        header[5] = BGP_PROTOCOL;
-        let request = Request::new(libc::RTM_GETROUTE, 0, &header).with_u32(libc::RTA_TABLE, TABLE);
-        let ours =
-            |message: Message<'_>| Some((is_ours(&message)?, hops(message.attributes(FIXED))));
-        Ok(self.socket.dump(&request, ours)?.into_iter().collect())
-    }
-
-    /// Makes changes in order and returns those that the kernel refused, by index.
-    ///
-    /// # Errors
-    /// When the socket fails.
-    pub fn write(&mut self, changes: &[Change<'_>]) -> Result<Vec<(usize, Errno)>, Error> {
-        let requests: Vec<Request> = changes.iter().map(request).collect();
-        let refused = self.socket.batch(&requests)?.into_iter();
-        let gone = |(index, errno): &(usize, Errno)| {
-            // What was to go had gone already.
-            !(changes[*index].hops.is_empty() && matches!(errno, Errno::ESRCH | Errno::ENODEV))
-        };
-        let refused = refused.map(|(index, refusal)| (index, Error::Refused(refusal).errno()));
-        Ok(refused.filter(gone).collect())
     }
 
     /// The way to a next hop; absent if there is none, or only one that the speaker itself chose.
@@ -177,6 +117,93 @@ impl Fib {
             Err(Error::Refused(_)) => Ok(None),
             answer => answer,
         }
+    }
+}
+
+impl Fib {
+    /// Opens it in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open() -> Result<Self, Error> {
+        let groups = [
+            libc::RTNLGRP_LINK,
+            libc::RTNLGRP_IPV4_IFADDR,
+            libc::RTNLGRP_IPV4_ROUTE,
+        ];
+        let listener = Listener::open(NETLINK_ROUTE, &groups)?;
+        let ways = Ways::open()?;
+        listener.filter(&filter::but_of_port(ways.socket.port()?))?;
+        Ok(Self { ways, listener })
+    }
+
+    /// Hears what has changed. `removed` is told each route of ours that somebody else removed or replaced.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn drain(&mut self, mut removed: impl FnMut(Ipv4Net)) -> Result<Heard, Error> {
+        let mut heard = Heard::default();
+        let mut links = false;
+        let lost = self.listener.drain(|message| match message.kind {
+            libc::RTM_NEWLINK | libc::RTM_DELLINK => links = true,
+            libc::RTM_NEWADDR | libc::RTM_DELADDR => links = true,
+            libc::RTM_NEWROUTE | libc::RTM_DELROUTE => match is_ours(&message) {
+                None => heard.ways = true,
+                Some(prefix) if message.kind == libc::RTM_DELROUTE => removed(prefix),
+                Some(_) => {}
+            },
+            _ => {}
+        })?;
+        if links || lost {
+            self.ways.look_at_links()?;
+            heard.ways = true;
+            heard.routes = true;
+        }
+        Ok(heard)
+    }
+
+    /// All routes of ours.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn dump(&mut self) -> Result<HashMap<Ipv4Net, Vec<Hop>>, Error> {
+        let mut header = [0; FIXED];
+        header[0] = libc::AF_INET as u8;
+        header[5] = BGP_PROTOCOL;
+        let request = Request::new(libc::RTM_GETROUTE, 0, &header).with_u32(libc::RTA_TABLE, TABLE);
+        let ours =
+            |message: Message<'_>| Some((is_ours(&message)?, hops(message.attributes(FIXED))));
+        Ok(self.ways.socket.dump(&request, ours)?.into_iter().collect())
+    }
+
+    /// Makes changes in order and returns those that the kernel refused, by index.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn write(&mut self, changes: &[Change<'_>]) -> Result<Vec<(usize, Errno)>, Error> {
+        /// Requests that are put together before they are sent: as many as stay in the caches.
+        const AT_ONCE: usize = 512;
+        let mut refused = Vec::new();
+        for (run, changes) in changes.chunks(AT_ONCE).enumerate() {
+            let requests: Vec<Request> = changes.iter().map(request).collect();
+            let some = self.ways.socket.batch(&requests)?.into_iter();
+            refused.extend(some.map(|(index, refusal)| (run * AT_ONCE + index, refusal)));
+        }
+        let gone = |(index, errno): &(usize, Errno)| {
+            // What was to go had gone already.
+            !(changes[*index].hops.is_empty() && matches!(errno, Errno::ESRCH | Errno::ENODEV))
+        };
+        let refused = refused.into_iter();
+        let refused = refused.map(|(index, refusal)| (index, refusal.errno));
+        Ok(refused.filter(gone).collect())
+    }
+
+    /// See [`Ways::resolve`].
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub fn resolve(&mut self, next_hop: Ipv4Addr) -> Result<Option<Way>, Error> {
+        self.ways.resolve(next_hop)
     }
 }
 

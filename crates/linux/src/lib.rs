@@ -4,6 +4,7 @@
 
 pub mod arp;
 pub mod bfd;
+pub mod bpf;
 pub mod fib;
 pub mod host;
 pub mod namespace;

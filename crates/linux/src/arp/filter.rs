@@ -6,12 +6,12 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use libc::sock_filter;
 
+use crate::bpf::{ACCEPT, DROP, jump_equal, statement};
+
 /// Instructions that a program may have.
 const LIMIT: usize = libc::BPF_MAXINSNS as usize;
 /// Conditional jumps reach 255 instructions ahead.
 const BLOCK: usize = 200;
-const ACCEPT: u32 = u32::MAX;
-const DROP: u32 = 0;
 
 /// Lets through ARP frames (with Ethernet header) whose sender has one of these addresses or none, the latter being
 /// probes. Drops frames of a VLAN: they are not of this LAN. With more addresses than a program can hold all
@@ -75,23 +75,6 @@ fn load_sender() -> sock_filter {
     statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, SENDER)
 }
 
-fn statement(code: u32, k: u32) -> sock_filter {
-    sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: 0,
-        k,
-    }
-}
-
-fn jump_equal(k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter {
-        jt,
-        jf,
-        ..statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, k)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixDatagram;
@@ -99,7 +82,7 @@ mod tests {
     use routerd_core::arp::{BROADCAST, Operation, Packet};
 
     use super::*;
-    use crate::arp::port::attach;
+    use crate::bpf::attach;
 
     fn frame(sender: Ipv4Addr) -> [u8; 42] {
         let packet = Packet {

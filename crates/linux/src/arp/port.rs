@@ -9,6 +9,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 use routerd_core::arp::{Mac, Packet, Station};
 
 use super::filter;
+use crate::bpf::attach;
 
 /// Frames read in one go, so that a flood on one interface leaves time for the others.
 const BURST: usize = 256;
@@ -87,27 +88,6 @@ impl AsFd for Port {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-pub(super) fn attach(socket: &impl AsRawFd, program: &[libc::sock_filter]) -> io::Result<()> {
-    let program = libc::sock_fprog {
-        len: program.len() as u16,
-        // The kernel copies the program and does not write to it.
-        filter: program.as_ptr().cast_mut(),
-    };
-    #[expect(unsafe_code, reason = "nix does not wrap SO_ATTACH_FILTER")]
-    // SAFETY: the option takes one sock_fprog, which points to `len` instructions that outlive the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const program).cast(),
-            size_of_val(&program) as libc::socklen_t,
-        )
-    };
-    Errno::result(result)?;
-    Ok(())
 }
 
 fn bind(socket: &OwnedFd, index: u32) -> io::Result<()> {

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::{Error, Message, Messages, descriptor, retry};
+use crate::bpf;
 
 /// Datagrams read in one go, so that a flood on one socket leaves time for the others.
 const BURST: usize = 512;
@@ -37,6 +38,11 @@ impl Listener {
             socket,
             buffer: vec![0; 64 * 1024],
         })
+    }
+
+    /// Has the kernel keep to itself what a program of [`super::filter`] drops.
+    pub(crate) fn filter(&self, program: &[libc::sock_filter]) -> Result<(), Error> {
+        bpf::attach(&self.socket, program).map_err(Error::socket("filter"))
     }
 
     /// Hands over what has arrived without waiting for more. Returns whether any of it was lost.

@@ -97,8 +97,6 @@ pub struct Message<'a> {
     pub flags: u16,
     /// Of the request that it answers.
     pub(crate) sequence: u32,
-    /// The socket whose request it answers or tells of.
-    pub(crate) port: u32,
     /// What follows `struct nlmsghdr`.
     pub payload: &'a [u8],
 }
@@ -141,7 +139,6 @@ impl<'a> Iterator for Messages<'a> {
             kind: u16_at(message, 4)?,
             flags: u16_at(message, 6)?,
             sequence: u32_at(message, 8)?,
-            port: u32_at(message, 12)?,
             payload,
         })
     }

@@ -5,6 +5,7 @@
 
 pub mod address;
 mod batch;
+pub(crate) mod filter;
 pub(crate) mod generic;
 pub(crate) mod image;
 pub mod link;

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use routerd_core::{BGP_PROTOCOL, OWNER_PROTOCOL, TABLE_PREFIX};
 
-use crate::netlink::{Error, Listener, Message, text};
+use crate::netlink::{Error, Listener, Message, filter, text};
 use crate::wireguard::Drivers;
 use poll::ProxyPoll;
 use tunnels::Tunnels;
@@ -75,8 +75,11 @@ impl Watch {
             libc::RTNLGRP_IPV4_RULE,
             libc::RTNLGRP_IPV4_NETCONF,
         ];
+        let route = Listener::open(NETLINK_ROUTE, &groups)?;
+        // The speaker looks after its own.
+        route.filter(&filter::but_of_protocol(BGP_PROTOCOL))?;
         Ok(Self {
-            route: Listener::open(NETLINK_ROUTE, &groups)?,
+            route,
             tables: Listener::open(NETLINK_NETFILTER, &[NFNLGRP_NFTABLES])?,
             proxies: ProxyPoll::open()?,
             tunnels: Tunnels::open(wireguard)?,
@@ -165,9 +168,7 @@ fn reason(message: Message<'_>) -> Option<Wake> {
             // Every address brings three routes in the table `local`, which nobody looks at but for ours.
             let [table, protocol] = [4, 5].map(|at| message.payload.get(at));
             let kernels = table == Some(&libc::RT_TABLE_LOCAL) && protocol != Some(&OWNER_PROTOCOL);
-            // The speaker looks after its own.
-            let speakers = protocol == Some(&BGP_PROTOCOL);
-            (!kernels && !speakers).then_some(Wake::Route)
+            (!kernels).then_some(Wake::Route)
         }
         libc::RTM_NEWRULE | libc::RTM_DELRULE => Some(Wake::Route),
         RTM_NEWNETCONF | RTM_DELNETCONF => Some(Wake::Sysctl),

@@ -95,6 +95,7 @@ impl FibThread {
             refused: BTreeMap::new(),
             changes: 0,
             retry: None,
+            hops: Vec::new(),
         };
         let thread = std::thread::Builder::new()
             .name("fib".to_owned())
@@ -152,6 +153,8 @@ struct Worker {
     refused: BTreeMap<Ipv4Net, String>,
     changes: u64,
     retry: Option<Instant>,
+    /// The next hops of the route at hand.
+    hops: Vec<Ipv4Addr>,
 }
 
 impl Worker {
@@ -220,7 +223,7 @@ impl Worker {
 
     fn obey(&mut self, order: Order, asked: &mut Vec<Sender<Report>>) {
         match order {
-            Order::Routes(changes) => changes.into_iter().for_each(|change| self.want(change)),
+            Order::Routes(changes) => changes.iter().for_each(|change| self.want(change)),
             Order::NextHop(address, true) => {
                 self.next_hops.insert(address, None);
                 self.fresh.push(address);
@@ -238,16 +241,17 @@ impl Worker {
         }
     }
 
-    fn want(&mut self, change: RouteChange) {
+    fn want(&mut self, change: &RouteChange) {
         let Some(prefix) = net(change.prefix) else {
             return;
         };
-        let next_hops = change.next_hops.into_iter();
-        let next_hops = next_hops.filter_map(|hop| match hop {
-            IpAddr::V4(address) => Some(address),
+        let next_hops = change.next_hops.iter().filter_map(|hop| match hop {
+            IpAddr::V4(address) => Some(*address),
             IpAddr::V6(_) => None,
         });
-        self.table.want(prefix, next_hops.collect());
+        self.hops.clear();
+        self.hops.extend(next_hops);
+        self.table.want(prefix, &self.hops);
     }
 
     fn hear(&mut self) -> Result<(), netlink::Error> {
@@ -292,11 +296,14 @@ impl Worker {
         if todo.is_empty() {
             return Ok(());
         }
-        let changes: Vec<Change<'_>> = todo.iter().map(Todo::change).collect();
+        let changes = todo.iter().map(|todo| self.table.change(todo));
+        let changes: Vec<Change<'_>> = changes.collect();
         let refused = self.fib.write(&changes)?;
         self.changes += todo.len() as u64;
-        for todo in &todo {
-            self.refused.remove(&todo.prefix);
+        if !self.refused.is_empty() {
+            for todo in &todo {
+                self.refused.remove(&todo.prefix);
+            }
         }
         for (index, errno) in refused {
             self.refuse(&todo[index], errno);
@@ -311,6 +318,10 @@ impl Worker {
         /// How many are remembered by name.
         const SHOWN: usize = 100;
         self.table.refused(todo);
+        if errno == Errno::EEXIST {
+            // It may be our own: removed by somebody, put back by us, and only then heard to be gone.
+            self.retry.get_or_insert_with(|| Instant::now() + RETRY);
+        }
         let reason = match errno {
             Errno::EEXIST => "a route of somebody else is in the way".to_owned(),
             other => other.desc().to_owned(),

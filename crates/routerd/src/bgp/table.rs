@@ -1,8 +1,10 @@
 //! Which routes the kernel should have for the speaker's best paths, and which it has. No kernel in here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::hash_map::Entry as Place;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
+use foldhash::fast::RandomState;
 use ipnet::Ipv4Net;
 use linux::fib::{Change, Hop};
 
@@ -19,6 +21,8 @@ const UNTOLD: ListId = ListId::MAX;
 struct Lists<T> {
     numbers: HashMap<Vec<T>, ListId>,
     lists: Vec<Vec<T>>,
+    /// Asked for last: routes come in runs that share a list.
+    last: ListId,
 }
 
 impl<T: Clone + Eq + std::hash::Hash> Lists<T> {
@@ -26,17 +30,24 @@ impl<T: Clone + Eq + std::hash::Hash> Lists<T> {
         Self {
             numbers: HashMap::from([(Vec::new(), NONE)]),
             lists: vec![Vec::new()],
+            last: NONE,
         }
     }
 
-    fn number(&mut self, list: Vec<T>) -> ListId {
-        if let Some(number) = self.numbers.get(&list) {
-            return *number;
+    fn number(&mut self, list: &[T]) -> ListId {
+        if self.list(self.last) == list {
+            return self.last;
         }
-        let number = self.lists.len() as ListId;
-        self.lists.push(list.clone());
-        self.numbers.insert(list, number);
-        number
+        self.last = match self.numbers.get(list) {
+            Some(number) => *number,
+            None => {
+                let number = self.lists.len() as ListId;
+                self.lists.push(list.to_vec());
+                self.numbers.insert(list.to_vec(), number);
+                number
+            }
+        };
+        self.last
     }
 
     fn list(&self, number: ListId) -> &[T] {
@@ -45,72 +56,80 @@ impl<T: Clone + Eq + std::hash::Hash> Lists<T> {
 }
 
 /// What is known of one prefix.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Entry {
     /// Next hops of the best paths.
     wanted: ListId,
     /// What the kernel has of ours.
     standing: ListId,
+    /// Whether the two may differ.
+    dirty: bool,
+}
+
+/// The prefixes of dirty entries, in the order in which they became it, each once.
+#[derive(Debug, Default)]
+struct Dirty(Vec<Ipv4Net>);
+
+impl Dirty {
+    fn mark(&mut self, prefix: Ipv4Net, entry: &mut Entry) {
+        if !std::mem::replace(&mut entry.dirty, true) {
+            self.0.push(prefix);
+        }
+    }
 }
 
 /// A change that brings the kernel nearer to what is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Todo {
     pub(super) prefix: Ipv4Net,
     /// None: no route.
-    pub(super) hops: Vec<Hop>,
+    hops: ListId,
     /// Whether a route of ours is replaced.
-    pub(super) standing: bool,
-}
-
-impl Todo {
-    pub(super) fn change(&self) -> Change<'_> {
-        Change {
-            prefix: self.prefix,
-            hops: &self.hops,
-            standing: self.standing,
-        }
-    }
+    standing: bool,
 }
 
 /// Wanted and standing routes.
 #[derive(Debug)]
 pub(super) struct RouteTable {
-    routes: HashMap<Ipv4Net, Entry>,
+    routes: HashMap<Ipv4Net, Entry, RandomState>,
     next_hops: Lists<Ipv4Addr>,
     hops: Lists<Hop>,
     /// Where the packets of each next hop leave; next hops without a way are not in it.
     ways: BTreeMap<Ipv4Addr, Hop>,
+    /// Next hops whose ways changed since the last [`Self::take_todo`]: the table is searched for their routes once.
+    moved: BTreeSet<Ipv4Addr>,
     /// Destinations that belong to somebody else.
     reserved: BTreeSet<Ipv4Net>,
-    /// Where standing and wanted may differ.
-    dirty: HashSet<Ipv4Net>,
+    dirty: Dirty,
 }
 
 impl RouteTable {
     /// A table that begins with what the kernel has; it stays until [`Self::converged`].
     pub(super) fn new(standing: HashMap<Ipv4Net, Vec<Hop>>) -> Self {
         let mut table = Self {
-            routes: HashMap::with_capacity(standing.len()),
+            routes: HashMap::with_capacity_and_hasher(standing.len(), RandomState::default()),
             next_hops: Lists::new(),
             hops: Lists::new(),
             ways: BTreeMap::new(),
+            moved: BTreeSet::new(),
             reserved: BTreeSet::new(),
-            dirty: HashSet::new(),
+            dirty: Dirty::default(),
         };
         table.stand(standing);
-        table.dirty.clear();
+        table.dirty = Dirty::default();
         for entry in table.routes.values_mut() {
             entry.wanted = UNTOLD;
+            entry.dirty = false;
         }
         table
     }
 
     /// Best paths of a prefix changed.
-    pub(super) fn want(&mut self, prefix: Ipv4Net, next_hops: Vec<Ipv4Addr>) {
+    pub(super) fn want(&mut self, prefix: Ipv4Net, next_hops: &[Ipv4Addr]) {
         let wanted = self.next_hops.number(next_hops);
-        self.routes.entry(prefix).or_default().wanted = wanted;
-        self.dirty.insert(prefix);
+        let entry = self.routes.entry(prefix).or_default();
+        entry.wanted = wanted;
+        self.dirty.mark(prefix, entry);
     }
 
     /// The way to a next hop, or that there is none any more. Returns whether that is news.
@@ -119,24 +138,18 @@ impl RouteTable {
             Some(hop) => self.ways.insert(next_hop, hop),
             None => self.ways.remove(&next_hop),
         };
-        if before == hop {
-            return false;
+        let news = before != hop;
+        if news {
+            self.moved.insert(next_hop);
         }
-        let uses = |list: &[Ipv4Addr]| list.contains(&next_hop);
-        let lists = self.next_hops.lists.iter();
-        let affected: Vec<bool> = lists.map(|list| uses(list)).collect();
-        let touched = |entry: &Entry| affected.get(entry.wanted as usize) == Some(&true);
-        let routes = self.routes.iter().filter(|(_, entry)| touched(entry));
-        self.dirty.extend(routes.map(|(prefix, _)| *prefix));
-        true
+        news
     }
 
     /// Destinations that are somebody else's from now on.
     pub(super) fn reserve(&mut self, reserved: BTreeSet<Ipv4Net>) {
-        let changed = self.reserved.symmetric_difference(&reserved);
-        for prefix in changed {
-            if self.routes.contains_key(prefix) {
-                self.dirty.insert(*prefix);
+        for prefix in self.reserved.symmetric_difference(&reserved) {
+            if let Some(entry) = self.routes.get_mut(prefix) {
+                self.dirty.mark(*prefix, entry);
             }
         }
         self.reserved = reserved;
@@ -147,7 +160,7 @@ impl RouteTable {
         for (prefix, entry) in &mut self.routes {
             if entry.wanted == UNTOLD {
                 entry.wanted = NONE;
-                self.dirty.insert(*prefix);
+                self.dirty.mark(*prefix, entry);
             }
         }
     }
@@ -157,15 +170,15 @@ impl RouteTable {
         for (prefix, entry) in &mut self.routes {
             if entry.standing != NONE && !standing.contains_key(prefix) {
                 entry.standing = NONE;
-                self.dirty.insert(*prefix);
+                self.dirty.mark(*prefix, entry);
             }
         }
         for (prefix, hops) in standing {
-            let number = self.hops.number(hops);
+            let number = self.hops.number(&hops);
             let entry = self.routes.entry(prefix).or_default();
             if entry.standing != number {
                 entry.standing = number;
-                self.dirty.insert(prefix);
+                self.dirty.mark(prefix, entry);
             }
         }
     }
@@ -174,33 +187,70 @@ impl RouteTable {
     pub(super) fn removed(&mut self, prefix: Ipv4Net) {
         if let Some(entry) = self.routes.get_mut(&prefix) {
             entry.standing = NONE;
-            self.dirty.insert(prefix);
+            self.dirty.mark(prefix, entry);
         }
     }
 
     /// The changes that are to be made now. They count as made; [`Self::refused`] takes that back.
     pub(super) fn take_todo(&mut self) -> Vec<Todo> {
-        let dirty = std::mem::take(&mut self.dirty);
+        self.find_moved();
+        let dirty = std::mem::take(&mut self.dirty).0;
         let mut todo = Vec::with_capacity(dirty.len());
+        // What each list of next hops comes to: thousands of routes have the same.
+        let mut targets = BTreeMap::new();
         for prefix in dirty {
-            let Some(entry) = self.routes.get(&prefix).copied() else {
+            let Place::Occupied(mut place) = self.routes.entry(prefix) else {
                 continue;
             };
-            let target = self.target(prefix, entry);
-            if target != entry.standing {
+            let entry = place.get_mut();
+            let target = if self.reserved.contains(&prefix) {
+                NONE
+            } else if entry.wanted == UNTOLD {
+                entry.standing
+            } else {
+                *targets.entry(entry.wanted).or_insert_with(|| {
+                    let next_hops = self.next_hops.list(entry.wanted);
+                    self.hops.number(&hops_of(next_hops, &self.ways))
+                })
+            };
+            entry.dirty = false;
+            let standing = std::mem::replace(&mut entry.standing, target);
+            if target != standing {
                 todo.push(Todo {
                     prefix,
-                    hops: self.hops.list(target).to_vec(),
-                    standing: entry.standing != NONE,
+                    hops: target,
+                    standing: standing != NONE,
                 });
             }
             if target == NONE && entry.wanted == NONE {
-                self.routes.remove(&prefix);
-            } else if let Some(entry) = self.routes.get_mut(&prefix) {
-                entry.standing = target;
+                place.remove();
             }
         }
         todo
+    }
+
+    /// Marks the routes over next hops whose ways changed.
+    fn find_moved(&mut self) {
+        let moved = std::mem::take(&mut self.moved);
+        if moved.is_empty() {
+            return;
+        }
+        let uses = |list: &Vec<Ipv4Addr>| list.iter().any(|next_hop| moved.contains(next_hop));
+        let affected: Vec<bool> = self.next_hops.lists.iter().map(uses).collect();
+        for (prefix, entry) in &mut self.routes {
+            if affected.get(entry.wanted as usize) == Some(&true) {
+                self.dirty.mark(*prefix, entry);
+            }
+        }
+    }
+
+    /// A change as the kernel is asked for it.
+    pub(super) fn change(&self, todo: &Todo) -> Change<'_> {
+        Change {
+            prefix: todo.prefix,
+            hops: self.hops.list(todo.hops),
+            standing: todo.standing,
+        }
     }
 
     /// The kernel did not take a change.
@@ -210,25 +260,23 @@ impl RouteTable {
         }
     }
 
-    fn target(&mut self, prefix: Ipv4Net, entry: Entry) -> ListId {
-        if self.reserved.contains(&prefix) {
-            return NONE;
-        }
-        if entry.wanted == UNTOLD {
-            return entry.standing;
-        }
-        let wanted = self.next_hops.list(entry.wanted).iter();
-        let mut hops: Vec<Hop> = wanted.filter_map(|n| self.ways.get(n)).copied().collect();
-        hops.sort_unstable();
-        hops.dedup();
-        self.hops.number(hops)
-    }
-
     /// Routes of ours in the kernel.
     pub(super) fn standing(&self) -> usize {
         let routes = self.routes.values();
         routes.filter(|entry| entry.standing != NONE).count()
     }
+}
+
+/// Where the packets for these next hops leave.
+fn hops_of(next_hops: &[Ipv4Addr], ways: &BTreeMap<Ipv4Addr, Hop>) -> Vec<Hop> {
+    let mut hops: Vec<Hop> = next_hops
+        .iter()
+        .filter_map(|n| ways.get(n))
+        .copied()
+        .collect();
+    hops.sort_unstable();
+    hops.dedup();
+    hops
 }
 
 #[cfg(test)]
@@ -257,17 +305,17 @@ mod tests {
     }
 
     fn todo(table: &mut RouteTable) -> Vec<(Ipv4Net, Vec<u32>, bool)> {
-        let mut todo: Vec<_> = table
-            .take_todo()
-            .into_iter()
-            .map(|t| {
-                (
-                    t.prefix,
-                    t.hops.iter().map(|h| h.interface).collect(),
-                    t.standing,
-                )
-            })
-            .collect();
+        let todo = table.take_todo();
+        let shown = |todo: &Todo| {
+            let Change {
+                prefix,
+                hops,
+                standing,
+            } = table.change(todo);
+            let interfaces = hops.iter().map(|hop| hop.interface).collect();
+            (prefix, interfaces, standing)
+        };
+        let mut todo: Vec<_> = todo.iter().map(shown).collect();
         todo.sort();
         todo
     }
@@ -275,14 +323,14 @@ mod tests {
     #[test]
     fn a_route_comes_changes_and_goes() {
         let mut table = empty();
-        table.want(prefix(1), vec![A]);
+        table.want(prefix(1), &[A]);
         assert_eq!(todo(&mut table), [(prefix(1), vec![1], false)]);
         assert_eq!(todo(&mut table), []);
-        table.want(prefix(1), vec![B]);
+        table.want(prefix(1), &[B]);
         assert_eq!(todo(&mut table), [(prefix(1), vec![2], true)]);
-        table.want(prefix(1), vec![B, A]);
+        table.want(prefix(1), &[B, A]);
         assert_eq!(todo(&mut table), [(prefix(1), vec![1, 2], true)]);
-        table.want(prefix(1), vec![]);
+        table.want(prefix(1), &[]);
         assert_eq!(todo(&mut table), [(prefix(1), vec![], true)]);
         assert_eq!(table.standing(), 0);
     }
@@ -290,18 +338,18 @@ mod tests {
     #[test]
     fn what_changes_back_at_once_is_not_written() {
         let mut table = empty();
-        table.want(prefix(1), vec![A]);
+        table.want(prefix(1), &[A]);
         table.take_todo();
-        table.want(prefix(1), vec![B]);
-        table.want(prefix(1), vec![A]);
+        table.want(prefix(1), &[B]);
+        table.want(prefix(1), &[A]);
         assert_eq!(todo(&mut table), []);
     }
 
     #[test]
     fn next_hops_take_their_routes_along() {
         let mut table = empty();
-        table.want(prefix(1), vec![A]);
-        table.want(prefix(2), vec![B]);
+        table.want(prefix(1), &[A]);
+        table.want(prefix(2), &[B]);
         table.take_todo();
         assert!(table.set_way(A, Some(hop(3))));
         assert_eq!(todo(&mut table), [(prefix(1), vec![3], true)]);
@@ -313,18 +361,40 @@ mod tests {
     }
 
     #[test]
+    fn next_hops_that_move_together_are_one_batch() {
+        let mut table = empty();
+        table.want(prefix(1), &[A]);
+        table.want(prefix(2), &[B]);
+        table.want(prefix(3), &[A, B]);
+        table.take_todo();
+        table.set_way(A, None);
+        table.set_way(B, Some(hop(4)));
+        table.set_way(A, Some(hop(3)));
+        let all = [
+            (prefix(1), vec![3], true),
+            (prefix(2), vec![4], true),
+            (prefix(3), vec![3, 4], true),
+        ];
+        assert_eq!(todo(&mut table), all);
+        // There and back before anybody looks: the kernel is left alone.
+        table.set_way(A, None);
+        table.set_way(A, Some(hop(3)));
+        assert_eq!(todo(&mut table), []);
+    }
+
+    #[test]
     fn routes_from_before_stay_until_all_is_told() {
         let standing = [1, 2, 3].map(|last| (prefix(last), vec![hop(1)]));
         let mut table = RouteTable::new(HashMap::from(standing));
         table.set_way(A, Some(hop(1)));
         table.set_way(B, Some(hop(2)));
         assert_eq!(todo(&mut table), []);
-        table.want(prefix(1), vec![A]);
-        table.want(prefix(2), vec![B]);
+        table.want(prefix(1), &[A]);
+        table.want(prefix(2), &[B]);
         // The first is as it was: the kernel is left alone.
         assert_eq!(todo(&mut table), [(prefix(2), vec![2], true)]);
         // What was told and taken back goes at once.
-        table.want(prefix(1), vec![]);
+        table.want(prefix(1), &[]);
         assert_eq!(todo(&mut table), [(prefix(1), vec![], true)]);
         table.converged();
         assert_eq!(todo(&mut table), [(prefix(3), vec![], true)]);
@@ -334,7 +404,7 @@ mod tests {
     #[test]
     fn a_reserved_destination_is_left_to_its_owner() {
         let mut table = empty();
-        table.want(prefix(1), vec![A]);
+        table.want(prefix(1), &[A]);
         table.take_todo();
         table.reserve(BTreeSet::from([prefix(1)]));
         // If the owner's route replaced ours meanwhile, there is nothing to remove, which is no failure.
@@ -346,15 +416,15 @@ mod tests {
     #[test]
     fn what_somebody_removed_is_put_back() {
         let mut table = empty();
-        table.want(prefix(1), vec![A]);
-        table.want(prefix(2), vec![A]);
+        table.want(prefix(1), &[A]);
+        table.want(prefix(2), &[A]);
         table.take_todo();
         table.removed(prefix(1));
         assert_eq!(todo(&mut table), [(prefix(1), vec![1], false)]);
         table.stand(HashMap::from([(prefix(1), vec![hop(1)])]));
         assert_eq!(todo(&mut table), [(prefix(2), vec![1], false)]);
         // Its own removals are heard as well.
-        table.want(prefix(1), vec![]);
+        table.want(prefix(1), &[]);
         table.take_todo();
         table.removed(prefix(1));
         assert_eq!(todo(&mut table), []);

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bgp::{AdminAction, ConnId, Event, EventKind, Input, Output, Speaker, Time};
 use mio::{Events, Poll, Token, Waker};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use routerd_core::bgp::SpeakerView;
 use routerd_core::effective::BgpIntent;
 
@@ -31,8 +32,18 @@ const FIRST: usize = 2;
 /// Octets that are read from one connection before the next one has its turn.
 const CHUNK: usize = 256 * 1024;
 
+/// Each peer takes a descriptor, and by default there are a thousand. Plugins are given limits of their own.
+fn make_room() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "make room for many BGP peers");
+    }
+}
+
 /// Starts the thread.
 pub(super) fn start(memory: PathBuf, awaited: Arc<dyn Fn() + Send + Sync>) -> io::Result<Line> {
+    make_room();
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
     let (requests, inbox) = mpsc::channel();

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use bgp::bfd::{Settings, State};
 use linux::bfd::{Bfd, Ends, Event, Overview, Reach};
-use linux::fib::Fib;
+use linux::fib::Ways;
 use routerd_core::effective::{BfdIntent, BgpIntent, Transport};
 
 use super::{Line, Request};
@@ -15,7 +15,7 @@ use super::{Line, Request};
 pub(super) struct Watch {
     bfd: Option<Bfd>,
     line: Line,
-    fib: Fib,
+    ways: Ways,
     /// Peers that the speaker wants watched, with our end where it is known.
     wanted: BTreeMap<IpAddr, Option<IpAddr>>,
     sessions: BTreeMap<Ends, Settings>,
@@ -28,7 +28,7 @@ impl Watch {
         Ok(Self {
             bfd: None,
             line,
-            fib: Fib::open().map_err(io::Error::other)?,
+            ways: Ways::open().map_err(io::Error::other)?,
             wanted: BTreeMap::new(),
             sessions: BTreeMap::new(),
             stirred: false,
@@ -91,7 +91,7 @@ impl Watch {
             IpAddr::V6(_) => None,
         });
         let direct = bfd.interface.is_some() || {
-            let way = self.fib.resolve(peer).ok().flatten();
+            let way = self.ways.resolve(peer).ok().flatten();
             way.is_none_or(|way| way.direct)
         };
         let reach = if direct {

@@ -7,6 +7,7 @@
 //! ```
 
 mod interop;
+mod many;
 mod speakers;
 
 use std::io::{Read, Write};
