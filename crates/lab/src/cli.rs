@@ -1,18 +1,20 @@
 //! The command line of `routerd-lab`, which is also that of `routerctl lab`.
 
 mod internal;
+mod run;
 mod show;
 
-use std::ffi::OsString;
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cloud::api;
+use crate::conditions::{Conditions, Driver};
 use crate::control::{Fault, Reply, Request, client};
+use crate::fabric::quality::LinkQuality;
+use crate::impair::{By, Wish};
 use crate::scenario;
 use crate::task::Task;
 use crate::{sandbox, topology};
@@ -85,10 +87,11 @@ enum Verb {
     Internal(internal::Internal),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct RunArgs {
-    /// Its id; `all` runs every scenario, one after the other.
-    scenario: String,
+    /// Their ids, one after the other; `all` runs every one.
+    #[arg(required = true)]
+    scenarios: Vec<String>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -98,6 +101,37 @@ struct RunArgs {
     /// Write configurations, statuses, routes, the matrix and checksums to FILE.tar.gz; never secrets.
     #[arg(long, value_name = "FILE.tar.gz")]
     evidence: Option<PathBuf>,
+    /// The same, but only of a scenario that fails.
+    #[arg(long, value_name = "FILE.tar.gz", conflicts_with = "evidence")]
+    evidence_if_failed: Option<PathBuf>,
+    /// What the link between the sites is like in each direction: delay=50ms,jitter=20ms,loss=1%,reorder=2% or some
+    /// of these. Where packets get lost, 1 MiB is copied in place of 100.
+    #[arg(long, value_name = "QUALITY")]
+    impair: Option<LinkQuality>,
+    /// Who impairs; by default the kernel's netem where there is one.
+    #[arg(long, requires = "impair")]
+    impair_by: Option<By>,
+    /// Fail unless the tunnels run on this driver.
+    #[arg(long)]
+    driver: Option<Driver>,
+    /// MiB to copy each way where a scenario copies.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=100))]
+    copy: Option<u32>,
+    /// Seconds after which a scenario ends with a verdict of failure.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+}
+
+impl RunArgs {
+    fn conditions(&self) -> Conditions {
+        let by = self.impair_by;
+        Conditions {
+            impair: self.impair.map(|quality| Wish { quality, by }),
+            driver: self.driver,
+            copy: self.copy,
+            limit: self.limit,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -136,17 +170,12 @@ fn carry_out(verb: Verb) -> Result<ExitCode> {
             show::list(plain);
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Run(args) if args.scenario == "all" => run_all(&args),
-        Verb::Run(args) => run(&args, false),
-        Verb::Demo => run(
-            &RunArgs {
-                scenario: "two-site-azure".to_owned(),
-                json: false,
-                keep: false,
-                evidence: None,
-            },
-            true,
-        ),
+        Verb::Run(args) => match &args.scenarios[..] {
+            [all] if all == "all" => run::each(scenario::ALL.iter().map(|s| s.id), &args),
+            [id] => run::one(id, &args, false),
+            ids => run::each(ids.iter().map(String::as_str), &args),
+        },
+        Verb::Demo => run::one("two-site-azure", &RunArgs::default(), true),
         Verb::Up { topology } => up(topology),
         Verb::Down { lab } => ask(lab.as_deref(), &Request::Down),
         Verb::Status { lab, json } => {
@@ -200,56 +229,6 @@ fn ask(lab: Option<&str>, request: &Request) -> Result<ExitCode> {
         other => bail!("unexpected answer {other:?}"),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn run(args: &RunArgs, narrate: bool) -> Result<ExitCode> {
-    scenario::find(&args.scenario)?;
-    let evidence = args
-        .evidence
-        .as_ref()
-        .map(|path| File::create(path).with_context(|| format!("create {}", path.display())));
-    let name = match client::bind(&args.scenario) {
-        Ok(bound) => Ok(bound),
-        // The same scenario may well run several times at once.
-        Err(_) => client::bind(&format!("{}-{}", args.scenario, std::process::id())),
-    };
-    let (listener, path) = name?;
-    let task = Task::Run {
-        scenario: args.scenario.clone(),
-        json: args.json,
-        keep: args.keep,
-        narrate,
-    };
-    let code = sandbox::launch(&task, listener, evidence.transpose()?, args.keep);
-    if !args.keep {
-        // Nobody listens any more.
-        drop(std::fs::remove_file(path));
-    }
-    code
-}
-
-/// Every scenario in a process of its own.
-fn run_all(args: &RunArgs) -> Result<ExitCode> {
-    if args.keep || args.evidence.is_some() {
-        bail!("--keep and --evidence are for one scenario");
-    }
-    let mut failed = Vec::new();
-    for scenario in scenario::ALL {
-        let mut arguments = vec![OsString::from("run"), scenario.id.into()];
-        arguments.extend(args.json.then(|| OsString::from("--json")));
-        let status = std::process::Command::new("/proc/self/exe")
-            .args(arguments)
-            .status()?;
-        if !status.success() {
-            failed.push(scenario.id);
-        }
-    }
-    let passed = scenario::ALL.len() - failed.len();
-    eprintln!("{passed} of {} scenarios passed", scenario::ALL.len());
-    if !failed.is_empty() {
-        eprintln!("failed: {}", failed.join(", "));
-    }
-    Ok(ExitCode::from(u8::from(!failed.is_empty())))
 }
 
 fn up(topology: String) -> Result<ExitCode> {

@@ -136,6 +136,12 @@ impl Lab {
         *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase.to_owned();
     }
 
+    /// What the lab is doing.
+    pub fn phase(&self) -> String {
+        let phase = self.phase.lock();
+        phase.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What `lab status` shows.
     pub fn status(&self) -> LabStatus {
         let fabric = |name: &str| {
@@ -143,11 +149,10 @@ impl Lab {
             let state = state.unwrap_or_else(PoisonError::into_inner).clone();
             Some((name.to_owned(), state))
         };
-        let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let Underlay { links } = self.engine.underlay().clone();
         LabStatus {
             name: self.topology.name.clone(),
-            phase: phase.clone(),
+            phase: self.phase(),
             nodes: self.node_statuses(),
             links,
             fabrics: self.engine.fabrics().filter_map(fabric).collect(),

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::impair::Account;
+
 /// One assertion.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Assertion {
@@ -36,6 +38,9 @@ pub struct Report {
     pub seconds: f64,
     /// Tunnel drivers.
     pub driver: Drivers,
+    /// What the link between the sites was like, if it was made worse than a cable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub impairment: Option<Account>,
     /// In the order in which they were made.
     pub assertions: Vec<Assertion>,
     /// Numbers by name; the unit is the name's last word.
@@ -51,6 +56,7 @@ impl Report {
             passed: false,
             seconds: 0.0,
             driver: Drivers::default(),
+            impairment: None,
             assertions: Vec::new(),
             measures: BTreeMap::new(),
         }

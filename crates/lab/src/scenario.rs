@@ -8,6 +8,7 @@ mod faulty;
 mod federation_claim;
 mod guest_agent;
 mod host_firewall;
+mod losses;
 mod low_pmtu;
 mod operator;
 mod provider_outage;

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::conditions::Conditions;
+
 /// What the controller does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
 pub enum Task {
     /// Runs a scenario.
@@ -16,6 +18,10 @@ pub enum Task {
         keep: bool,
         /// Tell the story while it runs.
         narrate: bool,
+        /// Evidence is for a run that fails.
+        only_failure: bool,
+        /// What it runs under.
+        conditions: Conditions,
     },
     /// Builds a topology with routerd running in it, and waits.
     Up {

@@ -49,7 +49,7 @@ pub(super) fn status(status: &Value) {
         let to: Vec<String> = entries(&link["attachment"])
             .map(|(kind, name)| format!("{kind} {}", text(name)))
             .collect();
-        let state = impairment(&link["impairment"]);
+        let state = impairment(&link["impairment"], &link["quality"]);
         println!(
             "{name:18} {:>5}  {:24} {state}",
             text(&link["mtu"]),
@@ -68,22 +68,29 @@ pub(super) fn status(status: &Value) {
     }
 }
 
-fn impairment(state: &Value) -> String {
+/// What is done to a link, and what it is like without that.
+fn impairment(state: &Value, quality: &Value) -> String {
     let mut words = Vec::new();
     for word in ["cut", "blackhole"] {
         if state[word] == Value::Bool(true) {
             words.push(word.to_owned());
         }
     }
-    let delay = &state["delay"];
-    let ms = delay["secs"].as_u64().unwrap_or(0) * 1000
-        + delay["nanos"].as_u64().unwrap_or(0) / 1_000_000;
-    if ms > 0 {
-        words.push(format!("delay {ms} ms"));
-    }
-    let loss = state["loss"].as_f64().unwrap_or(0.0);
-    if loss > 0.0 {
-        words.push(format!("loss {} %", loss * 100.0));
+    for (source, usual) in [(state, ""), (quality, "always ")] {
+        for name in ["delay", "jitter"] {
+            let time = &source[name];
+            let ms = time["secs"].as_u64().unwrap_or(0) * 1000
+                + time["nanos"].as_u64().unwrap_or(0) / 1_000_000;
+            if ms > 0 {
+                words.push(format!("{usual}{name} {ms} ms"));
+            }
+        }
+        for name in ["loss", "reorder"] {
+            let share = source[name].as_f64().unwrap_or(0.0);
+            if share > 0.0 {
+                words.push(format!("{usual}{name} {} %", share * 100.0));
+            }
+        }
     }
     if words.is_empty() {
         "none".to_owned()

@@ -17,8 +17,9 @@ use transit::Stage;
 use super::counters::DropCounters;
 use super::frame::{Frame, Kind};
 use super::header::Header;
+use super::quality::LinkQuality;
 use super::replies::{arp_answer, arp_request};
-use super::underlay::{Attachment, Impairment, Underlay};
+use super::underlay::{Attachment, Impairment, Treatment, Underlay};
 use super::wiretap::Wiretap;
 use super::{FabricState, FlowTable, NicId, Origin, Verdict, decide, delay, lock};
 
@@ -206,6 +207,21 @@ impl Engine {
         link.map(|link| link.mtu = mtu).is_some()
     }
 
+    /// Makes an underlay link one of that quality. Says whether there is one of that name.
+    pub fn set_quality(&self, name: &str, quality: LinkQuality) -> bool {
+        let mut underlay = self
+            .underlay
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let link = underlay.links.get_mut(name);
+        link.map(|link| link.quality = quality).is_some()
+    }
+
+    /// How many packets an underlay link or a port has lost by chance so far.
+    pub fn lost(&self, name: &str) -> u64 {
+        self.drops.get(name, transit::LOST)
+    }
+
     /// Reads a port until its device goes away.
     fn serve(&self, name: &str) {
         let Some(port) = self.ports.get(name) else {
@@ -213,9 +229,9 @@ impl Engine {
         };
         let mut frame = Frame::buffer();
         while frame.fill(|buffer| port.tap.receive(buffer)).is_ok() {
-            let impairment = self.port_impairment(name);
+            let treatment = self.port_treatment(name);
             let stage = Stage::FromPort(name.to_owned());
-            self.through(name, &impairment, stage, &mut frame);
+            self.through(name, &treatment, stage, &mut frame);
         }
     }
 
@@ -328,9 +344,9 @@ impl Engine {
     }
 
     fn to_port(&self, name: &str, frame: &mut Frame) {
-        let impairment = self.port_impairment(name);
+        let treatment = self.port_treatment(name);
         let stage = Stage::Deliver(name.to_owned());
-        self.through(name, &impairment, stage, frame);
+        self.through(name, &treatment, stage, frame);
     }
 
     fn deliver(&self, name: &str, frame: &mut Frame) {
@@ -342,9 +358,9 @@ impl Engine {
         }
     }
 
-    fn port_impairment(&self, name: &str) -> Impairment {
+    fn port_treatment(&self, name: &str) -> Treatment {
         let all = read(&self.port_impairments);
-        all.get(name).copied().unwrap_or_default()
+        all.get(name).copied().unwrap_or_default().into()
     }
 
     /// Writes to a device; a node whose device is down or gone receives nothing.

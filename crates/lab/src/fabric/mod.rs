@@ -10,6 +10,7 @@ pub mod flows;
 pub mod forward;
 pub mod frame;
 pub mod header;
+pub mod quality;
 pub mod replies;
 pub mod routes;
 pub mod security;

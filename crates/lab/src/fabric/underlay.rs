@@ -7,6 +7,8 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
+use super::quality::LinkQuality;
+
 /// What is done to a link from outside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Impairment {
@@ -43,8 +45,50 @@ pub struct Link {
     pub router: Ipv4Addr,
     /// The largest packet it carries, IP header included.
     pub mtu: u16,
+    /// What it is like while nothing is done to it.
+    pub quality: LinkQuality,
     /// What is done to it.
     pub impairment: Impairment,
+}
+
+impl Link {
+    /// What it is like now: what is done to it comes on top of its quality.
+    pub fn now(&self) -> Treatment {
+        let quality = LinkQuality {
+            delay: self.quality.delay + self.impairment.delay,
+            loss: 1.0 - (1.0 - self.quality.loss) * (1.0 - self.impairment.loss),
+            ..self.quality
+        };
+        Treatment {
+            quality,
+            ..Treatment::from(self.impairment)
+        }
+    }
+}
+
+/// What happens to each packet on a link or at a port.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Treatment {
+    /// The cable is out.
+    pub cut: bool,
+    /// Nothing passes.
+    pub blackhole: bool,
+    /// What happens to those that do pass.
+    pub quality: LinkQuality,
+}
+
+impl From<Impairment> for Treatment {
+    fn from(impairment: Impairment) -> Self {
+        Self {
+            cut: impairment.cut,
+            blackhole: impairment.blackhole,
+            quality: LinkQuality {
+                delay: impairment.delay,
+                loss: impairment.loss,
+                ..LinkQuality::default()
+            },
+        }
+    }
 }
 
 /// All links by name.

@@ -10,12 +10,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::losses::pings;
 use super::operator::{CONFIG_NAME, Operator, difference, plans};
 use super::trial::Trial;
 use super::two_site::{direction, gateways, ssh_keeps_source, tcp_keeps_source};
 use super::{fabric_rules, secrecy};
 use crate::config::{self, CloudCapture};
-use crate::probe::ping::ping;
 use crate::probe::ssh::Ssh;
 use crate::probe::tcp;
 use crate::router;
@@ -205,11 +205,7 @@ fn conversations(trial: &mut Trial<'_>, round: &str, ssh: &Result<Ssh>) {
     for site in Site::BOTH {
         let way = direction(site);
         trial.check(&format!("{round}-ping/{way}"), |trial| {
-            let ping = ping(trial.client(site)?, site.other().client_address(), 3)?;
-            Ok((
-                ping.complete(),
-                format!("{}/{} answered", ping.received, ping.sent),
-            ))
+            pings(trial, site, 3)
         });
         tcp_keeps_source(trial, &format!("{round}-tcp-source-kept/{way}"), site);
         ssh_keeps_source(trial, &format!("{round}-ssh/{way}"), site, ssh);

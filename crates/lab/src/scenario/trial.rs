@@ -1,15 +1,17 @@
 //! A scenario while it runs: its lab, its daemons, and what was found so far.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::Scenario;
 use crate::cloud::running::Running;
+use crate::conditions::{Conditions, Driver};
 use crate::config::{self, Approval, Carrier, CloudCapture, TUNNEL};
 use crate::eventually::eventually;
+use crate::impair::Impaired;
 use crate::lab::Lab;
 use crate::node::Node;
 use crate::probe::ping::ping;
@@ -27,34 +29,91 @@ pub struct Trial<'a> {
     lab: Arc<Lab>,
     two_site: TwoSite,
     voice: &'a Voice,
-    report: Report,
+    conditions: Conditions,
+    impaired: Option<Impaired>,
+    report: Arc<Mutex<Report>>,
     daemons: BTreeMap<Site, Daemon>,
     keys: BTreeMap<Site, String>,
 }
 
 impl<'a> Trial<'a> {
     /// Nothing has happened yet.
-    pub fn new(lab: Arc<Lab>, scenario: &Scenario, voice: &'a Voice) -> Self {
+    pub fn new(
+        lab: Arc<Lab>,
+        scenario: &Scenario,
+        voice: &'a Voice,
+        conditions: Conditions,
+    ) -> Self {
         Self {
             lab,
             two_site: scenario.parameters,
             voice,
-            report: Report::new(scenario.id),
+            conditions,
+            impaired: None,
+            report: Arc::new(Mutex::new(Report::new(scenario.id))),
             daemons: BTreeMap::new(),
             keys: BTreeMap::new(),
         }
     }
 
-    /// The report. A scenario that could not be carried out, or that looked at nothing, has failed.
-    pub fn conclude(mut self, outcome: Result<()>) -> Report {
-        if let Err(error) = outcome {
+    /// Carries the scenario out over the link that its conditions ask for. One that could not be carried out, or
+    /// that looked at nothing, has failed.
+    pub fn carry_out(&mut self, scenario: &Scenario) {
+        let outcome = self.impair().and_then(|()| (scenario.run)(self));
+        if let Err(error) = outcome.and_then(|()| self.account()) {
             self.found("carried-out", false, format!("{error:#}"));
         }
-        if self.report.assertions.is_empty() {
+        if self.report().assertions.is_empty() {
             self.found("carried-out", false, "nothing was looked at".to_owned());
         }
-        self.report.seconds = (self.voice.seconds() * 10.0).round() / 10.0;
-        self.report
+    }
+
+    fn impair(&mut self) -> Result<()> {
+        if let Some(wish) = &self.conditions.impair {
+            self.doing(&format!(
+                "impairing the link between the sites: {}",
+                wish.quality
+            ));
+            self.impaired = Some(Impaired::lay(&self.lab, wish)?);
+        }
+        Ok(())
+    }
+
+    /// What the link did over the whole run. One that was to lose packets and lost none was not there.
+    fn account(&mut self) -> Result<()> {
+        let Some(impaired) = self.impaired else {
+            return Ok(());
+        };
+        let account = impaired.account(&self.lab)?;
+        let lossy = impaired.quality().loss > 0.0;
+        let detail = format!(
+            "{} by {}: {} packets lost",
+            impaired.quality(),
+            account.by.word(),
+            account.lost_packets
+        );
+        self.found("link-impaired", !lossy || account.lost_packets > 0, detail);
+        self.report().impairment = Some(account);
+        Ok(())
+    }
+
+    /// What was found so far, also for who watches from outside.
+    pub fn findings(&self) -> Arc<Mutex<Report>> {
+        Arc::clone(&self.report)
+    }
+
+    fn report(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the scenario runs under.
+    pub(super) fn conditions(&self) -> &Conditions {
+        &self.conditions
+    }
+
+    /// The link between the sites, if it is impaired.
+    pub(super) fn impaired(&self) -> Option<&Impaired> {
+        self.impaired.as_ref()
     }
 
     /// The lab.
@@ -69,6 +128,7 @@ impl<'a> Trial<'a> {
 
     /// What is being done now.
     pub(super) fn doing(&self, what: &str) {
+        self.lab.set_phase(what);
         self.voice.doing(what);
     }
 
@@ -80,14 +140,14 @@ impl<'a> Trial<'a> {
     /// A number for the record.
     pub(super) fn measure(&mut self, name: &str, value: f64) {
         let rounded = (value * 1000.0).round() / 1000.0;
-        self.report.measures.insert(name.to_owned(), rounded);
+        self.report().measures.insert(name.to_owned(), rounded);
     }
 
     /// Something that was looked at.
     pub(super) fn found(&mut self, id: &str, passed: bool, detail: String) {
         let mark = if passed { "pass" } else { "FAIL" };
         self.voice.say(&format!("  {mark}  {id:34} {detail}"));
-        self.report.add(id, passed, detail);
+        self.report().add(id, passed, detail);
     }
 
     /// Looks at something; an error is a failure with its message.
@@ -191,9 +251,28 @@ impl<'a> Trial<'a> {
             router::apply(trial.router(site)?, &config)?;
             Ok(())
         })?;
-        let node = self.router(Site::Cloud)?;
-        let driver = router::fact(node, "WireGuardInterface", TUNNEL, "driver", SOON)?;
-        self.report.driver.wireguard = Some(driver);
+        self.look_at_driver()
+    }
+
+    /// Notes which driver runs the tunnels. Where one is asked for, status must name it at both ends, and the kernel
+    /// must say the same of the device: a run does not fall back in silence.
+    fn look_at_driver(&mut self) -> Result<()> {
+        for site in Site::BOTH {
+            let node = self.router(site)?;
+            let driver = router::fact(node, "WireGuardInterface", TUNNEL, "driver", SOON)?;
+            if let Some(wanted) = self.conditions.driver {
+                let link = node.expect(&["ip", "-d", "-o", "link", "show", "dev", TUNNEL])?;
+                let kinds = [("wireguard", Driver::Kernel), ("tun", Driver::UserSpace)];
+                let kind = kinds
+                    .iter()
+                    .find(|(word, _)| link.split_whitespace().any(|w| w == *word));
+                let held = driver == wanted.word() && kind.is_some_and(|(_, of)| *of == wanted);
+                let kind = kind.map_or("unknown", |(word, _)| word);
+                let detail = format!("driver {driver}, device of kind {kind}");
+                self.found(&format!("driver/{}", site.router()), held, detail);
+            }
+            self.report().driver.wireguard = Some(driver);
+        }
         Ok(())
     }
 

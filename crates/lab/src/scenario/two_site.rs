@@ -8,17 +8,15 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use super::fabric_rules;
+use super::losses::pings;
 use super::trial::{SOON, Trial};
 use crate::eventually::eventually;
 use crate::node::Node;
-use crate::probe::ping::ping;
 use crate::probe::ssh::Ssh;
 use crate::probe::tcp::{self, hex};
 use crate::router;
 use crate::topology::{GATEWAY, Site};
 
-/// How much is copied each way.
-const COPY: u64 = 100 << 20;
 /// Where the file to copy is, in every client's directory.
 const FILE: &str = "payload.bin";
 
@@ -64,7 +62,7 @@ fn prepare(trial: &mut Trial<'_>) -> Result<Result<Ssh>> {
     let block = tcp::marked_block();
     let path = clients[0].dir().join(FILE);
     let mut file = fs::File::create(&path).context("create the payload")?;
-    let mut left = COPY as usize;
+    let mut left = usize::try_from(trial.conditions().copy_bytes())?;
     let mut number = 0_u64;
     while left > 0 {
         let length = left.min(block.len());
@@ -120,13 +118,9 @@ pub(super) fn direction(site: Site) -> String {
 
 /// Ping, TCP and ssh from one site to the other, with what the far end sees.
 fn conversations(trial: &mut Trial<'_>, site: Site, ssh: &Result<Ssh>) {
-    let (way, to) = (direction(site), site.other().client_address());
+    let way = direction(site);
     trial.doing(&format!("ping and ssh {way}"));
-    trial.check(&format!("ping/{way}"), |trial| {
-        let ping = ping(trial.client(site)?, to, 3)?;
-        let detail = format!("{}/{} answered", ping.received, ping.sent);
-        Ok((ping.complete(), detail))
-    });
+    trial.check(&format!("ping/{way}"), |trial| pings(trial, site, 3));
     tcp_keeps_source(trial, &format!("tcp-source-kept/{way}"), site);
     ssh_keeps_source(trial, &format!("ssh/{way}"), site, ssh);
 }
@@ -165,20 +159,22 @@ pub(super) fn ssh_keeps_source(trial: &mut Trial<'_>, id: &str, site: Site, ssh:
     });
 }
 
-/// 100 MiB from one site to the other, digest compared: with scp, and in plain TCP.
+/// 100 MiB, or what the conditions say, from one site to the other, digest compared: with scp, and in plain TCP.
 fn copies(trial: &mut Trial<'_>, site: Site, ssh: &Result<Ssh>) {
     let (way, to) = (direction(site), site.other().client_address());
-    trial.doing(&format!("copying 100 MiB {way}"));
+    let bytes = trial.conditions().copy_bytes();
+    let size = format!("{}MiB", bytes >> 20);
+    trial.doing(&format!("copying {size} {way}"));
     let mut speed = None;
-    trial.check(&format!("copy-100MiB/{way}"), |trial| {
-        let bulk = tcp::bulk(trial.client(site)?, to, COPY)?;
+    trial.check(&format!("copy-{size}/{way}"), |trial| {
+        let bulk = tcp::bulk(trial.client(site)?, to, bytes)?;
         speed = Some(bulk.mbit_per_second());
         let detail = format!(
             "sha256 {}…, {:.0} Mbit/s",
             &bulk.sent[..12],
             bulk.mbit_per_second()
         );
-        Ok((bulk.sent == bulk.arrived && bulk.bytes == COPY, detail))
+        Ok((bulk.sent == bulk.arrived && bulk.bytes == bytes, detail))
     });
     if let Some(speed) = speed {
         trial.measure(
@@ -186,9 +182,9 @@ fn copies(trial: &mut Trial<'_>, site: Site, ssh: &Result<Ssh>) {
             speed,
         );
     }
-    trial.check(&format!("scp-100MiB/{way}"), |trial| {
+    trial.check(&format!("scp-{size}/{way}"), |trial| {
         let Ok(ssh) = ssh else {
-            return Ok((true, "no sshd here: see copy-100MiB".to_owned()));
+            return Ok((true, format!("no sshd here: see copy-{size}")));
         };
         let (from, target) = (trial.client(site)?, trial.client(site.other())?);
         let arrived = target.dir().join(format!("{FILE}.arrived"));
@@ -242,8 +238,9 @@ fn nothing_in_clear(trial: &mut Trial<'_>) {
             Some(example) => format!("{} of {} frames: {example}", seen.clear, seen.frames),
             None => format!("{} MB on the underlay looked into", seen.bytes / 1_000_000),
         };
+        let copied = trial.conditions().copy_bytes();
         // As much as was copied must have crossed, or the tap looked at the wrong wire.
-        Ok((seen.clear == 0 && seen.bytes > 2 * COPY, detail))
+        Ok((seen.clear == 0 && seen.bytes > 2 * copied, detail))
     });
 }
 

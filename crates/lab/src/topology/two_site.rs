@@ -19,6 +19,7 @@ use ipnet::Ipv4Net;
 
 use super::{Interface, NodeSpec, Role, StaticRoute, Topology, Wire, azure};
 use crate::fabric::header::protocol;
+use crate::fabric::quality::LinkQuality;
 use crate::fabric::routes::{Route, RouteTarget};
 use crate::fabric::security::{Access, Direction, SecurityRule};
 use crate::fabric::state::{Nic, NicAddress, Subnet};
@@ -391,6 +392,7 @@ impl TwoSite {
             prefixes: vec![Ipv4Net::from(address)],
             router: link_router(address),
             mtu: self.underlay_mtu,
+            quality: LinkQuality::default(),
             impairment: Impairment::default(),
         };
         let port = |node: &str| Attachment::Port(format!("{node}/ens18"));

@@ -2,15 +2,18 @@
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::Origin;
 use super::super::delay::Delayed;
 use super::super::frame::{Frame, Kind};
 use super::super::replies::{IcmpError, icmp_error};
 use super::super::segment::{fragment, segment};
-use super::super::underlay::{Attachment, Impairment};
+use super::super::underlay::{Attachment, Treatment};
 use super::{Engine, read};
+
+/// The reason under which what a link loses is counted.
+pub(in crate::fabric) const LOST: &str = "link-loss";
 
 /// Where a frame goes on after a link.
 #[derive(Debug, Clone)]
@@ -40,7 +43,7 @@ struct Crossing {
 struct Egress {
     name: String,
     to: Attachment,
-    impairment: Impairment,
+    treatment: Treatment,
 }
 
 impl Engine {
@@ -49,19 +52,20 @@ impl Engine {
     pub(super) fn through(
         &self,
         link: &str,
-        impairment: &Impairment,
+        treatment: &Treatment,
         stage: Stage,
         frame: &mut Frame,
     ) {
-        let blocked = if impairment.cut {
+        let blocked = if treatment.cut {
             Some("link-cut")
         } else {
-            impairment.blackhole.then_some("link-blackhole")
+            treatment.blackhole.then_some("link-blackhole")
         };
         if let Some(reason) = blocked {
             return self.dropped(link, reason, frame);
         }
-        if impairment.loss == 0.0 && impairment.delay.is_zero() {
+        let quality = &treatment.quality;
+        if quality.loss == 0.0 && quality.delay.is_zero() {
             return self.proceed(&stage, frame);
         }
         let packets = match frame.kind() {
@@ -69,12 +73,18 @@ impl Engine {
             _ => vec![frame.compact()],
         };
         for mut packet in packets {
-            if impairment.loss > 0.0 && self.throw() < impairment.loss {
-                self.dropped(link, "link-loss", &packet);
-            } else if impairment.delay.is_zero() {
+            if quality.loss > 0.0 && self.throw() < quality.loss {
+                self.dropped(link, LOST, &packet);
+                continue;
+            }
+            let hold = match quality.delay.is_zero() {
+                true => Duration::ZERO,
+                false => quality.hold(self.throw(), self.throw()),
+            };
+            if hold.is_zero() {
                 self.proceed(&stage, &mut packet);
             } else {
-                let due = Instant::now() + impairment.delay;
+                let due = Instant::now() + hold;
                 let item = (stage.clone(), packet);
                 // The thread that waits lives as long as the engine.
                 drop(self.delayed.send(Delayed { due, item }));
@@ -97,11 +107,11 @@ impl Engine {
         let link = {
             let underlay = read(&self.underlay);
             let found = underlay.of(&from);
-            found.map(|(name, link)| (name.to_owned(), link.impairment))
+            found.map(|(name, link)| (name.to_owned(), link.now()))
         };
         match link {
-            Some((name, impairment)) => {
-                self.through(&name, &impairment, Stage::Route(from), frame);
+            Some((name, treatment)) => {
+                self.through(&name, &treatment, Stage::Route(from), frame);
             }
             None => self.dropped("underlay", "not-attached", frame),
         }
@@ -131,7 +141,7 @@ impl Engine {
         frame.decrement_ttl();
         let leave = |piece: &mut Frame| {
             let stage = Stage::Arrive(egress.to.clone());
-            self.through(&egress.name, &egress.impairment, stage, piece);
+            self.through(&egress.name, &egress.treatment, stage, piece);
         };
         if !too_big {
             return leave(frame);
@@ -178,7 +188,7 @@ impl Engine {
             egress: egress.map(|(name, link)| Egress {
                 name: name.to_owned(),
                 to: link.attachment.clone(),
-                impairment: link.impairment,
+                treatment: link.now(),
             }),
         })
     }
