@@ -73,7 +73,7 @@ fn run(start: &Start, run: &Run, voice: &Voice) -> Result<ExitCode> {
     };
     let passed = std::thread::scope(|scope| {
         let (done, end) = mpsc::channel::<()>();
-        let watch = scope.spawn(|| watch(run.conditions.limit, end, &lab, &findings, &deliver));
+        let watch = scope.spawn(|| watch(run.conditions.limit, end, &lab, &findings, deliver));
         trial.carry_out(scenario);
         drop(done);
         // The watch has ended with it, or ends this process with a verdict of its own.

@@ -24,12 +24,21 @@ pub struct LinkQuality {
 }
 
 impl LinkQuality {
+    /// The least that a packet takes.
+    pub fn fastest(&self) -> Duration {
+        match self.reorder > 0.0 {
+            true => Duration::ZERO,
+            false => self.delay.saturating_sub(self.jitter),
+        }
+    }
+
     /// How long a packet is held back; two numbers in [0, 1) decide.
     pub fn hold(&self, fate: f64, share: f64) -> Duration {
         if fate < self.reorder {
             return Duration::ZERO;
         }
-        self.delay.saturating_sub(self.jitter) + self.jitter.mul_f64(2.0 * share)
+        let least = self.delay.saturating_sub(self.jitter);
+        least + self.jitter.mul_f64(2.0 * share)
     }
 }
 
@@ -162,6 +171,12 @@ mod tests {
             [hold(0.5, 0.0), hold(0.5, 0.5), hold(0.5, 0.75)],
             [30, 50, 60]
         );
+        assert_eq!(quality.fastest(), Duration::ZERO);
+        let even = LinkQuality {
+            reorder: 0.0,
+            ..quality
+        };
+        assert_eq!(even.fastest(), Duration::from_millis(30));
         assert_eq!([hold(0.019, 0.5), hold(0.02, 0.5)], [0, 50]);
     }
 }

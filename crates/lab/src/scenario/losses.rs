@@ -45,13 +45,21 @@ fn so_far(trial: &Trial<'_>) -> Result<u64> {
 }
 
 /// Pings from a site's client to the other's: whether every request was answered that the link did not lose, and
-/// one at least.
+/// one at least; and no sooner than the link carries a packet there and back, or it was not impaired at all.
 pub(super) fn pings(trial: &Trial<'_>, site: Site, count: u32) -> Result<(bool, String)> {
     let to: Ipv4Addr = site.other().client_address();
     let link = LinkCount::begin(trial)?;
     let ping = ping(trial.client(site)?, to, count)?;
     let missing = u64::from(ping.sent.saturating_sub(ping.received));
     let (beyond, words) = link.beyond(trial, missing)?;
-    let detail = format!("{}/{} answered{words}", ping.received, ping.sent);
-    Ok((ping.received > 0 && beyond == 0, detail))
+    let fastest = ping.fastest_ms.unwrap_or_default();
+    let possible = trial.impaired().map_or(0.0, |link| {
+        2.0 * link.quality().fastest().as_secs_f64() * 1000.0
+    });
+    let mut detail = format!("{}/{} answered{words}", ping.received, ping.sent);
+    if possible > 0.0 {
+        detail.push_str(&format!(", the fastest after {fastest} ms"));
+    }
+    let held = ping.received > 0 && beyond == 0 && fastest >= possible;
+    Ok((held, detail))
 }
