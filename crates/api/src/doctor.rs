@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Every area that can be asked for alone.
-pub const AREAS: [&str; 5] = ["hybrid", "dynamic", "federation", "host", "runtime"];
+pub const AREAS: [&str; 6] = ["hybrid", "bgp", "dynamic", "federation", "host", "runtime"];
 
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //! better. Absolute figures of a shared machine mean nothing. With `--docs` (`make bench DOCS=1`) the tables of
 //! docs/performance.md are written, too.
 
+mod bfd;
 mod bgp;
 mod bgp_core;
 mod events;
@@ -82,6 +83,7 @@ type Bench = fn() -> Result<Vec<Row>>;
 
 /// Every bench by name.
 const BENCHES: &[(&str, Bench)] = &[
+    ("bfd", bfd::run),
     ("bgp", bgp::run),
     ("bgp-core", bgp_core::run),
     ("events", events::run),
@@ -97,6 +99,11 @@ const LONG: &[(&str, Bench)] = &[("bgp-full", bgp::run_full)];
 fn main() -> Result<()> {
     let all = || BENCHES.iter().chain(LONG);
     let mut wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, sessions @ ..] = wanted.as_slice()
+        && first == bfd::OUR_END
+    {
+        return bfd::our_end(sessions);
+    }
     let docs = wanted.iter().any(|w| w == "--docs");
     wanted.retain(|w| w != "--docs");
     if let Some(unknown) = wanted.iter().find(|w| all().all(|(name, _)| name != w)) {

@@ -74,8 +74,8 @@ pub enum Input<'a> {
     Bfd {
         /// The peer.
         peer: IpAddr,
-        /// Whether the path is up.
-        up: bool,
+        /// What it says.
+        path: PathState,
     },
     /// What became of next hops that [`Output::NextHop`] asked for.
     NextHops(Vec<(IpAddr, NextHopState)>),
@@ -86,6 +86,19 @@ pub enum Input<'a> {
         /// What to do.
         action: AdminAction,
     },
+}
+
+/// What BFD says of the path to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PathState {
+    /// Packets get through.
+    Up,
+    /// They do not: by the word of a BFD that goes on while control planes restart (RFC 5882, section 4.3.1).
+    Down,
+    /// Nothing is heard of a peer whose BFD shares the fate of its control plane: the path is down, or the peer restarts
+    /// (RFC 5882, section 4.3.2).
+    Silent,
 }
 
 /// Whether and how far away a next hop is.

@@ -42,7 +42,7 @@ pub use config::{
 };
 pub use io::{
     AdminAction, DownReason, Event, EventKind, Input, LocalRoute, NextHopState, Notice, Output,
-    RouteChange,
+    PathState, RouteChange,
 };
 pub use speaker::{Speaker, Start};
 pub use types::{
@@ -50,6 +50,6 @@ pub use types::{
     RouterId, StandardCommunity, Time,
 };
 pub use view::{
-    Counters, ExplainedPath, Explanation, FamilyView, PeerView, RejectReason, RouteQuery,
+    Counters, ExplainedPath, Explanation, FamilyView, PeerView, RejectReason, Rivals, RouteQuery,
     RouteView, SessionState, Table,
 };

@@ -27,7 +27,7 @@ use crate::types::{ConnId, Family, Prefix};
 use crate::view::RejectReason;
 use crate::wire::nlri::{Address, Net};
 
-pub(crate) use decision::{Candidate, candidates, ranked};
+pub(crate) use decision::{Candidate, Step, candidates, ranked};
 pub(crate) use export::{GroupKey, GroupKind, matches_communities, outbound, tells_own_next_hop};
 pub(crate) use table::{Path, PathFlags, Rib};
 

@@ -9,6 +9,7 @@ mod query;
 mod receive;
 mod refresh;
 mod restart;
+mod rivals;
 mod update;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -117,7 +118,7 @@ impl Speaker {
             Input::Configure(config) => self.configure(*config),
             Input::Originate(routes) => self.originate(&routes),
             Input::Withdraw(prefixes) => self.withdraw(&prefixes),
-            Input::Bfd { peer, up } => self.bfd(peer, up),
+            Input::Bfd { peer, path } => self.bfd(peer, path),
             Input::NextHops(states) => self.ribs.set_next_hops(&states),
             Input::Admin { peer, action } => self.admin(peer, action),
         }

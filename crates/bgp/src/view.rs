@@ -226,6 +226,15 @@ pub struct RouteView {
     pub rejected: Option<RejectReason>,
 }
 
+/// A host that two announce with nothing to rank them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rivals {
+    /// The host.
+    pub prefix: Prefix,
+    /// Where the best path and the next one lead.
+    pub next_hops: [IpAddr; 2],
+}
+
 /// Why one path of a prefix is best and the others are not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {

@@ -23,6 +23,7 @@ pub(crate) struct Host<'a> {
     proxies: BTreeMap<(&'a IfName, Ipv4Addr), &'a ProxyNeighbour>,
     sources: BTreeSet<(Option<&'a IfName>, Ipv4Addr)>,
     holders: BTreeMap<IpAddr, &'a Address>,
+    ways_out: BTreeMap<Ipv4Addr, &'a Route>,
 }
 
 impl<'a> Host<'a> {
@@ -44,6 +45,7 @@ impl<'a> Host<'a> {
             routes,
             proxies: proxies.map(|p| ((&p.ifname, p.address), p)).collect(),
             sources: sources(observed),
+            ways_out: ways_out(observed),
             holders: observed
                 .addresses
                 .iter()
@@ -86,6 +88,11 @@ impl<'a> Host<'a> {
             RouteTarget::Unicast { device, .. } => device.as_ref() == Some(ifname),
             RouteTarget::Blackhole => false,
         })
+    }
+
+    /// The default route of somebody else that leads through a gateway.
+    pub(crate) fn way_out(&self, gateway: Ipv4Addr) -> Option<&'a Route> {
+        self.ways_out.get(&gateway).copied()
     }
 
     /// Who holds an address on this host.
@@ -168,6 +175,14 @@ pub(crate) fn is_our_table(table: &NftTable) -> bool {
 /// Whether a route carries our mark.
 pub(crate) fn is_our_route(route: &Route) -> bool {
     route.protocol == OWNER_PROTOCOL
+}
+
+/// Default routes of others, whole or in halves, by gateway.
+fn ways_out(observed: &Observed) -> BTreeMap<Ipv4Addr, &Route> {
+    let routes = observed.routes.iter();
+    let wide = routes.filter(|r| r.key.destination.prefix_len() <= 1 && !is_our_route(r));
+    wide.filter_map(|route| Some((route.target.gateway()?, route)))
+        .collect()
 }
 
 /// Whether BGP chose a route.

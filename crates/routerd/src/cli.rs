@@ -46,6 +46,15 @@ pub(crate) enum Command {
         #[command(subcommand)]
         kind: TunnelKind,
     },
+    /// Run BFD sessions (started by the daemon, which they outlive)
+    Bfd {
+        /// Socket that the daemon asks for them by
+        #[arg(long, value_name = "SOCKET")]
+        socket: PathBuf,
+        /// Stay a child of the caller
+        #[arg(long)]
+        foreground: bool,
+    },
     /// Start a plugin in its sandbox (started by the daemon)
     #[command(hide = true)]
     Plugin(PluginStage),

@@ -51,6 +51,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dynamic(options) => dynamic::show(&options).map(|()| ExitCode::SUCCESS),
         Command::Federation(options) => federation_once(&options),
         Command::Plugin(stage) => Ok(linux::plugin::main(&stage.stage, &stage.cell, stage.parent)),
+        Command::Bfd { socket, foreground } => {
+            serve::log_to_stderr();
+            linux::bfd::process::run(&linux::bfd::process::Options { socket, foreground })?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Tunnel { kind } => {
             serve::log_to_stderr();
             tunnel(kind)?;

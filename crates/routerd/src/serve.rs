@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
 use crate::actions::Actions;
-use crate::bgp::Bgp;
+use crate::bgp::{Bgp, Places};
 use crate::cli::Serve;
 use crate::control::{self, Control};
 use crate::dynamic::{Shelf, Worker};
@@ -59,7 +59,7 @@ pub(crate) fn serve(options: &Serve) -> Result<()> {
     let shared = Shared::open(&state_file, Arc::default())?;
     shared.store.recover_runs(federation::now())?;
     let view = View::new(open, Arc::clone(&captures), config.clone(), state_file);
-    let speaker = open_speaker(options, &outbox);
+    let speaker = open_speaker(options, &outbox)?;
     let view = view.with_speaker(Arc::clone(&speaker));
     let view = Arc::new(view.with_federation(Arc::clone(&shared)));
     let events = Arc::clone(&shared.store);
@@ -173,10 +173,14 @@ fn open_plugins(options: &Serve) -> Result<Plugins> {
 }
 
 /// The speaker, which begins with the first configuration that has one.
-fn open_speaker(options: &Serve, outbox: &Outbox) -> Arc<Bgp> {
+fn open_speaker(options: &Serve, outbox: &Outbox) -> Result<Arc<Bgp>> {
     let outbox = outbox.clone();
-    let memory = options.runtime_dir.join("bgp-sessions");
-    Arc::new(Bgp::new(memory, move || outbox.wake("bgp")))
+    let places = Places {
+        memory: options.runtime_dir.join("bgp-sessions"),
+        watch: options.runtime_dir.join("bfd.sock"),
+        program: std::env::current_exe().context("find this program")?,
+    };
+    Ok(Arc::new(Bgp::new(places, move || outbox.wake("bgp"))))
 }
 
 /// Journald adds the time of its own; colours are for terminals.

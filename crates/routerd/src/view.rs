@@ -362,6 +362,11 @@ impl View {
             journal_fault,
             federation: self.federation_state(effective)?,
             dynamic: self.dynamic_state(&snapshot)?,
+            speaker: self.speaker.as_ref().and_then(|bgp| bgp.standing()),
+            rivals: match (area, &self.speaker) {
+                (None | Some("bgp"), Some(bgp)) => bgp.rivals(),
+                _ => Vec::new(),
+            },
         };
         Ok(routerd_core::doctor::doctor(
             area, effective, &observed, &plan, &runtime,

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::HOP_LIMIT;
 use super::Moment;
 use super::packet::{Diagnostic, Discard, LENGTH, Packet, State};
@@ -22,7 +24,7 @@ impl SessionId {
 }
 
 /// The two ends of a session. No two sessions have the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionPath {
     /// The peer.
     pub remote: IpAddr,
@@ -33,7 +35,7 @@ pub struct SessionPath {
 }
 
 /// How far away a peer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Scope {
     /// On the link.
     SingleHop {
@@ -117,7 +119,7 @@ pub enum Output {
 }
 
 /// A session as it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionView {
     /// Its ends.
     pub path: SessionPath,
@@ -137,6 +139,10 @@ pub struct SessionView {
     pub detection_time: Duration,
     /// How many times longer than asked for the intervals are.
     pub patience: u32,
+    /// How often the peer was declared dead and was not.
+    pub false_alarms: u32,
+    /// Whether the peer's BFD goes on while its control plane restarts, by its own word.
+    pub remote_independent: bool,
     /// When the peer was last heard.
     pub heard: Option<Moment>,
 }
@@ -302,6 +308,8 @@ impl Detector {
             transmit_interval: session.transmit_interval(),
             detection_time: session.detection_time(),
             patience: session.patience_factor(),
+            false_alarms: session.false_alarms(),
+            remote_independent: remote.independent,
             heard: session.heard(),
         })
     }
@@ -310,6 +318,12 @@ impl Detector {
     #[must_use]
     pub fn discards(&self) -> &Discards {
         &self.discards
+    }
+
+    /// Sessions that say goodbye.
+    #[must_use]
+    pub fn leaving(&self) -> usize {
+        self.slots.values().filter(|slot| slot.leaving).count()
     }
 
     fn finish(&mut self, id: SessionId, effects: Effects) {

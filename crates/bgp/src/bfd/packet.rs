@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes of a control packet without authentication.
 pub const LENGTH: usize = 24;
 
@@ -15,7 +17,9 @@ const DEMAND: u8 = 0x02;
 const MULTIPOINT: u8 = 0x01;
 
 /// The state of a session.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum State {
     /// Held down by a person.
     AdminDown,
@@ -51,7 +55,9 @@ impl fmt::Display for State {
 }
 
 /// Why a session left `Up` (RFC 5880, section 4.1, with the assignments of RFC 6428).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Diagnostic {
     /// Nothing happened.
     #[default]
@@ -153,7 +159,19 @@ pub struct Packet {
 }
 
 /// Why a packet is not looked at further.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    thiserror::Error,
+    Serialize,
+    Deserialize,
+)]
 pub enum Discard {
     /// Fewer bytes than the length field says, or than a packet has.
     #[error("truncated")]

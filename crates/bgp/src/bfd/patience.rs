@@ -17,6 +17,7 @@ const QUIET: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone)]
 pub(super) struct Patience {
     factor: u32,
+    false_alarms: u32,
     alarm: Option<Alarm>,
     /// Since when it has been quiet.
     since: Moment,
@@ -33,6 +34,7 @@ impl Patience {
     pub(super) fn new() -> Self {
         Self {
             factor: 1,
+            false_alarms: 0,
             alarm: None,
             since: Moment::ZERO,
         }
@@ -41,6 +43,11 @@ impl Patience {
     /// How many times longer than asked for.
     pub(super) fn factor(&self) -> u32 {
         self.factor
+    }
+
+    /// False alarms so far.
+    pub(super) fn false_alarms(&self) -> u32 {
+        self.false_alarms
     }
 
     /// A peer is declared dead.
@@ -61,6 +68,7 @@ impl Patience {
         let is_false = now <= alarm.until && alarm.discriminator == discriminator;
         self.since = now;
         if is_false {
+            self.false_alarms = self.false_alarms.saturating_add(1);
             self.factor = (self.factor * 2).min(MOST);
         }
         is_false

@@ -3,6 +3,8 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Moment;
 use super::packet::{Diagnostic, Discard, Packet, State};
 use super::patience::Patience;
@@ -11,7 +13,7 @@ use super::patience::Patience;
 pub(super) const SLOW: Duration = Duration::from_secs(1);
 
 /// What is asked of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Packets are not sent more often, once up.
     pub min_tx: Duration,
@@ -19,10 +21,13 @@ pub struct Settings {
     pub min_rx: Duration,
     /// How many intervals without a packet mean to the peer that we are gone.
     pub detect_multiplier: NonZeroU8,
+    /// Whether the peer may take it for a failure of the path when we fall silent: this goes on while the control plane
+    /// that it serves restarts (RFC 5882, section 4.3).
+    pub control_plane_independent: bool,
 }
 
 /// A change of state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
     /// Before.
     pub from: State,
@@ -33,6 +38,11 @@ pub struct Transition {
     /// The peer's state as it said last: a peer that is `AdminDown` left on purpose, and nothing is known of the path
     /// (RFC 5882, section 3.2).
     pub remote: State,
+    /// Whether the peer's BFD goes on while its control plane restarts, by its own word: if not, its silence may mean a
+    /// restart (RFC 5882, section 4.3.2).
+    pub remote_independent: bool,
+    /// The peer says that it is down because it began anew, as another process: the path is not the reason.
+    pub remote_began_anew: bool,
 }
 
 /// An interval that has a new value, and the one that counts until the peer knows of it.
@@ -61,6 +71,8 @@ pub(super) struct Remote {
     min_tx: Duration,
     multiplier: u8,
     demand: bool,
+    pub(super) independent: bool,
+    began_anew: bool,
 }
 
 impl Default for Remote {
@@ -74,6 +86,8 @@ impl Default for Remote {
             min_tx: SLOW,
             multiplier: 1,
             demand: false,
+            independent: false,
+            began_anew: false,
         }
     }
 }
@@ -152,6 +166,10 @@ impl Session {
         self.patience.factor()
     }
 
+    pub(super) fn false_alarms(&self) -> u32 {
+        self.patience.false_alarms()
+    }
+
     pub(super) fn is_gone(&self, now: Moment) -> bool {
         self.gone_at.is_some_and(|at| at <= now)
     }
@@ -201,6 +219,7 @@ impl Session {
         packet: &Packet,
         effects: &mut Effects,
     ) -> Result<(), Discard> {
+        let known = self.remote.discriminator;
         self.remote = Remote {
             discriminator: packet.my_discriminator,
             state: packet.state,
@@ -209,6 +228,8 @@ impl Session {
             min_tx: packet.desired_min_tx,
             multiplier: packet.detect_multiplier,
             demand: packet.demand,
+            independent: packet.control_plane_independent,
+            began_anew: known != 0 && known != packet.my_discriminator,
         };
         if self.state == State::AdminDown {
             return Err(Discard::AdminDown);
@@ -266,6 +287,7 @@ impl Session {
     fn expire(&mut self, now: Moment, effects: &mut Effects) {
         let detection_time = self.detection_time();
         self.detect_at = None;
+        self.remote.began_anew = false;
         if self.state == State::Up {
             self.patience
                 .alarm(now, self.remote.discriminator, detection_time);
@@ -296,6 +318,8 @@ impl Session {
             to,
             diagnostic: self.diagnostic,
             remote: self.remote.state,
+            remote_independent: self.remote.independent,
+            remote_began_anew: self.remote.began_anew,
         });
         self.set_intervals();
         self.transmit(now, effects);
@@ -362,7 +386,7 @@ impl Session {
             state: self.state,
             poll,
             is_final,
-            control_plane_independent: false,
+            control_plane_independent: self.settings.control_plane_independent,
             demand: false,
             detect_multiplier: self.settings.detect_multiplier.get(),
             my_discriminator: self.discriminator,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Speaker;
 use crate::attr::{AttrId, PathAttributes};
-use crate::io::{AdminAction, LocalRoute};
+use crate::io::{AdminAction, LocalRoute, PathState};
 use crate::session::{PeerIx, TimerId};
 use crate::types::{ConnId, Prefix};
 use crate::wire::Notification;
@@ -73,20 +73,23 @@ impl Speaker {
     }
 
     /// BFD that goes down ends the session, and what graceful restart keeps as well: a dead owner's routes are the
-    /// very thing that BFD is there to remove.
-    pub(super) fn bfd(&mut self, address: IpAddr, up: bool) {
+    /// very thing that BFD is there to remove. Only a peer whose connection ended first, as that of a killed process
+    /// does, and whose BFD ends with its process, may be restarting.
+    pub(super) fn bfd(&mut self, address: IpAddr, path: PathState) {
         let Some(ix) = self.peers.find(address) else {
             return;
         };
         let Some(peer) = self.peers.get_mut(ix).filter(|p| p.config.bfd) else {
             return;
         };
-        let before = peer.bfd.replace(up);
-        if up || before != Some(true) {
+        let before = peer.bfd.replace(path == PathState::Up);
+        if path == PathState::Up || before != Some(true) {
             return;
         }
-        if let Some(conn) = peer.session.as_ref().map(|s| s.conn) {
-            self.fail(conn, &Notification::cease(Notification::BFD_DOWN));
+        match peer.session.as_ref().map(|s| s.conn) {
+            Some(conn) => self.fail(conn, &Notification::cease(Notification::BFD_DOWN)),
+            None if path == PathState::Silent => return,
+            None => {}
         }
         self.remove_all_stale(ix);
     }

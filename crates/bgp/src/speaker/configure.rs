@@ -174,6 +174,12 @@ impl Speaker {
         if !now.bfd {
             peer.bfd = None;
         }
+        // More may fit now.
+        let released = before.max_prefixes != now.max_prefixes && peer.overflowed;
+        if released {
+            peer.overflowed = false;
+            self.timers.cancel(TimerId::MaxPrefixes(ix));
+        }
         self.outputs.extend(bfd);
         if let Some(text) = &now.shutdown {
             self.shut_down(ix, text);
@@ -181,7 +187,7 @@ impl Speaker {
             self.end_all(ix, &Notification::cease(Notification::OTHER_CHANGE));
             self.start_now(ix);
         } else {
-            if before.shutdown.is_some() {
+            if before.shutdown.is_some() || released {
                 self.start_now(ix);
             }
             if before.export != now.export || before.communities != now.communities {

@@ -8,6 +8,10 @@ use crate::session::{Peer, PeerIx, Session, TimerId};
 use crate::types::Family;
 use crate::wire::Open;
 
+/// Connections that both sides open at once end up within this time. A second connection that comes later is no
+/// collision.
+const COLLISION_WINDOW: Duration = Duration::from_secs(5);
+
 impl Speaker {
     /// After a session: keeps the peer's routes as stale where that was agreed, removes the others.
     ///
@@ -120,10 +124,24 @@ impl Speaker {
         self.remove_all_stale(ix);
     }
 
-    /// Whether an OPEN on a second connection means that the peer restarted behind our back.
+    /// Whether an OPEN on a second connection means that the peer restarted behind our back (RFC 4724, section 4.2).
+    ///
+    /// Of a session that has just come up it may be the other half of a collision, which the peer is about to close:
+    /// taken for a restart, it would cost both connections. Then only a peer that says so, and did not say so before,
+    /// has restarted; one that has and does not say so tries again.
     pub(super) fn restarts_gracefully(&self, ix: PeerIx, open: &Open) -> bool {
-        let session = self.peers.get(ix).and_then(|p| p.session.as_ref());
-        session.is_some_and(|s| s.remote.restart.is_some()) && open.capabilities.restart.is_some()
+        let Some(peer) = self.peers.get(ix) else {
+            return false;
+        };
+        let before = peer
+            .session
+            .as_ref()
+            .and_then(|s| s.remote.restart.as_ref());
+        let (Some(before), Some(now)) = (before, &open.capabilities.restart) else {
+            return false;
+        };
+        let young = self.now.since(peer.since) < COLLISION_WINDOW;
+        !young || (now.restarted && !before.restarted)
     }
 
     /// The peer has told all its routes of a family.

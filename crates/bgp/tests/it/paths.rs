@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bgp::{
     AddPath, Admission, Asn, Community, DynamicPeerConfig, EventKind, Family, GracefulRestart,
-    Input, LocalRoute, NextHopState, NextHopTracking, PeerConfig, RejectReason, SessionState,
-    Table,
+    Input, LocalRoute, NextHopState, NextHopTracking, PathState, PeerConfig, RejectReason,
+    SessionState, Table,
 };
 
 use crate::fabric::{Fabric, client, config, internal, ip, leaf, prefix, route, star};
@@ -402,8 +402,9 @@ fn bfd_down_ends_the_session_and_what_graceful_restart_would_keep() {
     fabric.input(1, many(1, 5));
     fabric.settle();
     let peer = ip(&leaf(0));
-    fabric.input(0, Input::Bfd { peer, up: true });
-    fabric.input(0, Input::Bfd { peer, up: false });
+    for path in [PathState::Up, PathState::Silent] {
+        fabric.input(0, Input::Bfd { peer, path });
+    }
     fabric.settle();
     assert_eq!(fabric.nodes[2].fib.len(), 0);
 }
@@ -453,4 +454,24 @@ fn dumps_hold_every_path() {
     let mut routes = 0;
     speaker.monitor_routes(wall, ip(&leaf(0)), |_| routes += 1);
     assert_eq!(routes, 8, "seven paths and the end");
+}
+
+#[test]
+fn two_that_announce_one_host_without_a_rank_are_rivals() {
+    let mut fabric = star(3);
+    let claim = |fabric: &mut Fabric, node: usize, preference: Option<u32>| {
+        let mut claim = route("10.9.0.1/32", &leaf(node - 1));
+        claim.local_preference = preference;
+        fabric.input(node, Input::Originate(vec![claim]));
+        fabric.settle();
+    };
+    claim(&mut fabric, 1, None);
+    assert_eq!(fabric.nodes[0].speaker.rivals(10), []);
+    claim(&mut fabric, 2, None);
+    let [rivals] = fabric.nodes[0].speaker.rivals(10).try_into().expect("one");
+    assert_eq!(rivals.prefix, prefix("10.9.0.1/32"));
+    assert_eq!(rivals.next_hops, [ip(&leaf(0)), ip(&leaf(1))]);
+    // One of them is preferred: that is an owner and his standby.
+    claim(&mut fabric, 2, Some(200));
+    assert_eq!(fabric.nodes[0].speaker.rivals(10), []);
 }

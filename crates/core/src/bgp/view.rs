@@ -33,6 +33,8 @@ pub struct SpeakerView {
     pub problems: BTreeMap<String, String>,
     /// Watched paths.
     pub bfd: Vec<BfdView>,
+    /// How early BFD runs on this host, and what was refused to it.
+    pub bfd_scheduling: Option<String>,
 }
 
 /// A watched path.
@@ -55,6 +57,10 @@ pub struct BfdView {
     pub detection_time: Duration,
     /// How many times longer than asked for the intervals are, after false alarms.
     pub patience: u32,
+    /// How often the peer was declared dead and was not.
+    pub false_alarms: u32,
+    /// Whether the peer's BFD goes on while its speaker restarts, by its own word.
+    pub remote_independent: bool,
     /// Why it does not run.
     pub failure: Option<String>,
 }
@@ -108,6 +114,10 @@ fn report_router(intent: &BgpIntent, view: &SpeakerView, status: &mut ResourceSt
     status
         .facts
         .extend(facts.map(|(name, fact)| (name.to_owned(), fact)));
+    if let Some(scheduling) = &view.bfd_scheduling {
+        let scheduling = json!(scheduling);
+        status.facts.insert("bfdScheduling".to_owned(), scheduling);
+    }
     status.message = format!(
         "AS {}, {up} of {} sessions up, {} routes installed",
         intent.speaker.asn,
@@ -210,6 +220,10 @@ fn report_watch(intent: &BgpIntent, view: &SpeakerView, status: &mut ResourceSta
         degrade(status, why);
     } else {
         status.message = format!("{} paths up", own.len());
+    }
+    if let Some(scheduling) = &view.bfd_scheduling {
+        let scheduling = json!(scheduling);
+        status.facts.insert("scheduling".to_owned(), scheduling);
     }
     let facts = own.iter().map(|session| json!(session)).collect();
     status

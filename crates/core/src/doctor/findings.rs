@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use api::doctor::{Check, CheckStatus};
 use api::{IfName, MobileAddress};
@@ -27,6 +28,10 @@ pub(super) enum Thing {
     Sessions(IfName),
     /// The session with one peer can come up.
     Session(IfName, PublicKey),
+    /// BGP peers can connect to this host.
+    Listener,
+    /// The session with a BGP peer can come up.
+    Peer(IpAddr),
     /// It is known where an address is captured.
     Capture(MobileAddress),
     /// Packets for an address find their way out.
@@ -155,7 +160,7 @@ impl Tally {
     pub(super) fn finish(self, findings: &mut Findings, group: impl Display) {
         if self.failed > SHOWN {
             let more = self.failed - SHOWN;
-            let all = "routerctl doctor hybrid -o json";
+            let all = "routerctl doctor -o json";
             findings.fail(&group, format!("and {more} more like these"), all);
         }
         match self.passed.as_slice() {

@@ -18,7 +18,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use api::doctor::Report;
+use bgp::Rivals;
 
+use crate::bgp::SpeakerView;
 use crate::observed::Query;
 use crate::{Effective, Observed, Plan};
 pub use answer::{Answer, Looked};
@@ -29,7 +31,7 @@ use findings::Findings;
 use scene::Scene;
 
 /// What is known about routerd itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Runtime {
     /// Whether the daemon runs.
     pub daemon: bool,
@@ -46,6 +48,10 @@ pub struct Runtime {
     pub journal_fault: Option<String>,
     /// The state of the dynamic configuration.
     pub dynamic: DynamicState,
+    /// How the BGP speaker stands; absent without a daemon.
+    pub speaker: Option<SpeakerView>,
+    /// Addresses that two BGP speakers announce with nothing to rank them.
+    pub rivals: Vec<Rivals>,
 }
 
 /// What has to be observed for the checks: more than a plan needs, so only for them.
@@ -59,7 +65,7 @@ pub fn query(effective: &Effective) -> Query {
     query
 }
 
-/// Runs the checks of one area (`hybrid`, `dynamic`, `federation`, `host`, `runtime`), or of all.
+/// Runs the checks of one area (`hybrid`, `bgp`, `dynamic`, `federation`, `host`, `runtime`), or of all.
 pub fn doctor(
     area: Option<&str>,
     effective: &Effective,

@@ -1,25 +1,37 @@
-//! BFD sessions on real sockets, in a thread of their own.
+//! BFD sessions on real sockets, in a thread of their own ([`Bfd`]), and that in a process of its own ([`process`]), which
+//! a daemon of routing talks to ([`remote`]) and which outlives it.
 //!
 //! Owns sockets, clock and thread; the protocol is in [`bgp::bfd`]. Nothing else runs in the thread, it asks for
-//! real-time scheduling, and it goes by the kernel's time of arrival: a busy host shall not look like a dead peer.
+//! real-time scheduling, and it goes by the kernel's time of arrival: a busy host shall not look like a dead peer. What
+//! may wait for a lock of the kernel (lists of links) or for a reader (logs, whoever is told) is done by others.
 
+mod links;
 mod outlet;
 mod port;
+pub mod process;
+mod protocol;
+pub mod remote;
+mod urgency;
 mod worker;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use api::IfName;
 use bgp::bfd::{Discards, SessionView, Settings, Transition};
+use serde::{Deserialize, Serialize};
+
+use links::LinkWatch;
+pub use urgency::{Scheduling, Urgency};
 
 /// The ends of a session as they are configured.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ends {
     /// The peer.
     pub remote: Ipv4Addr,
@@ -30,7 +42,7 @@ pub struct Ends {
 }
 
 /// How far away a peer is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reach {
     /// On the link.
     SingleHop {
@@ -55,51 +67,102 @@ pub struct Event {
     pub at: Instant,
 }
 
+/// What the thread tells.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// A session changed its state.
+    Changed(Event),
+    /// A session became more patient after a false alarm, or less after a quiet time.
+    Patience {
+        /// Whose.
+        ends: Ends,
+        /// How many times longer than asked for its intervals are.
+        factor: u32,
+    },
+    /// A session could not be begun.
+    Failed {
+        /// Whose.
+        ends: Ends,
+        /// Why.
+        reason: String,
+    },
+}
+
 /// How all sessions stand.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Overview {
     /// Sessions that run.
+    #[serde(with = "protocol::pairs")]
     pub sessions: BTreeMap<Ends, SessionView>,
     /// Sessions that could not be begun, and why.
+    #[serde(with = "protocol::pairs")]
     pub failed: BTreeMap<Ends, String>,
+    /// Sessions that say goodbye.
+    pub leaving: usize,
     /// Discarded packets by reason.
     pub discards: Discards,
+    /// How early the thread runs.
+    pub urgency: Urgency,
 }
 
 /// What the thread is asked for.
 #[derive(Debug)]
 enum Command {
     Sessions(BTreeMap<Ends, Settings>),
+    /// Indexes of the interfaces that are there.
+    Links(BTreeMap<IfName, u32>),
     Overview(Sender<Overview>),
+}
+
+/// A way to reach the thread.
+#[derive(Debug, Clone)]
+struct Line {
+    commands: Sender<Command>,
+    /// A byte in it wakes the thread; its end stops the thread.
+    control: Arc<UnixStream>,
+}
+
+impl Line {
+    fn tell(&self, command: Command) -> io::Result<()> {
+        self.commands.send(command).map_err(|_| gone())?;
+        match (&*self.control).write(&[0]) {
+            // Full: there is more than enough to wake it.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            written => written.map(drop),
+        }
+    }
 }
 
 /// All BFD sessions of this host. Dropping it ends them without a word: to the peers it looks as if the host died.
 #[derive(Debug)]
 pub struct Bfd {
-    commands: Sender<Command>,
-    /// A byte in it wakes the thread; its end stops the thread.
-    control: UnixStream,
+    line: Line,
     thread: Option<JoinHandle<()>>,
+    _links: LinkWatch,
 }
 
 impl Bfd {
     /// Starts the thread in the calling thread's network namespace. `random` gives discriminators, ports and jitter;
-    /// `notify` is called for every change of state, in the thread, and must not block.
+    /// `notify` is called in the thread, and must not block.
     ///
     /// # Errors
     /// When the host has no thread or socket left.
-    pub fn start(random: u64, notify: impl FnMut(Event) + Send + 'static) -> io::Result<Self> {
+    pub fn start(random: u64, notify: impl FnMut(Notice) + Send + 'static) -> io::Result<Self> {
         let (control, other_end) = UnixStream::pair()?;
+        control.set_nonblocking(true)?;
         other_end.set_nonblocking(true)?;
         let (commands, inbox) = mpsc::channel();
-        let worker = worker::Worker::open(inbox, other_end, random, Box::new(notify))?;
+        let control = Arc::new(control);
+        let line = Line { commands, control };
+        let links = LinkWatch::start(line.clone())?;
+        let worker = worker::Worker::new(inbox, other_end, random, Box::new(notify));
         let thread = std::thread::Builder::new()
             .name("bfd".to_owned())
             .spawn(move || worker.run())?;
         Ok(Self {
-            commands,
-            control,
+            line,
             thread: Some(thread),
+            _links: links,
         })
     }
 
@@ -109,7 +172,7 @@ impl Bfd {
     /// # Errors
     /// When the thread is gone.
     pub fn update(&self, sessions: BTreeMap<Ends, Settings>) -> io::Result<()> {
-        self.tell(Command::Sessions(sessions))
+        self.line.tell(Command::Sessions(sessions))
     }
 
     /// How all sessions stand.
@@ -118,13 +181,8 @@ impl Bfd {
     /// When the thread is gone.
     pub fn overview(&self) -> io::Result<Overview> {
         let (reply, answer): (_, Receiver<Overview>) = mpsc::channel();
-        self.tell(Command::Overview(reply))?;
+        self.line.tell(Command::Overview(reply))?;
         answer.recv().map_err(io::Error::other)
-    }
-
-    fn tell(&self, command: Command) -> io::Result<()> {
-        self.commands.send(command).map_err(|_| gone())?;
-        (&self.control).write_all(&[0])
     }
 }
 
@@ -132,29 +190,10 @@ fn gone() -> io::Error {
     io::Error::other("the BFD thread is gone")
 }
 
-/// Asks for exact timers, and to run before everything that is not as urgent. Where the host does not allow it, the
-/// thread runs like any other.
-fn schedule_early() {
-    const PRIORITY: libc::c_int = 10;
-    if let Err(error) = nix::sys::prctl::set_timerslack(1) {
-        tracing::debug!(%error, "ask for exact timers");
-    }
-    let parameters = libc::sched_param {
-        sched_priority: PRIORITY,
-    };
-    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
-    #[expect(unsafe_code, reason = "nix does not wrap sched_setscheduler")]
-    // SAFETY: a pointer to a whole sched_param, which the kernel reads; 0 is the calling thread.
-    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
-    if let Err(error) = nix::errno::Errno::result(result) {
-        tracing::debug!(%error, "ask for real-time scheduling");
-    }
-}
-
 impl Drop for Bfd {
     fn drop(&mut self) {
         // The thread sees the end of the stream.
-        let _ = self.control.shutdown(std::net::Shutdown::Both);
+        let _ = self.line.control.shutdown(std::net::Shutdown::Both);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

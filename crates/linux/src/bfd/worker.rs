@@ -13,15 +13,14 @@ use bgp::bfd::{
     Arrival, Detector, MULTI_HOP_PORT, Moment, Output, SINGLE_HOP_PORT, Scope, SessionId,
     SessionPath, Settings,
 };
-use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
 use super::outlet::Outlet;
 use super::port::Port;
-use super::{Command, Ends, Event, Overview, Reach};
-use crate::netlink::{Listener, Socket, link};
+use super::urgency::{Urgency, hurry};
+use super::{Command, Ends, Event, Notice, Overview, Reach};
 
 /// A session that runs.
 struct Running {
@@ -33,9 +32,8 @@ struct Running {
 pub(super) struct Worker {
     inbox: Receiver<Command>,
     control: UnixStream,
-    notify: Box<dyn FnMut(Event) + Send>,
-    links: Listener,
-    socket: Socket,
+    notify: Box<dyn FnMut(Notice) + Send>,
+    urgency: Urgency,
     /// Indexes of the interfaces that are there.
     indexes: BTreeMap<IfName, u32>,
     detector: Detector,
@@ -49,27 +47,18 @@ pub(super) struct Worker {
     random: u64,
 }
 
-/// What woke the thread.
-#[derive(Default)]
-struct Woken {
-    control: bool,
-    links: bool,
-}
-
 impl Worker {
-    pub(super) fn open(
+    pub(super) fn new(
         inbox: Receiver<Command>,
         control: UnixStream,
         random: u64,
-        notify: Box<dyn FnMut(Event) + Send>,
-    ) -> io::Result<Self> {
-        let links = Listener::open(NETLINK_ROUTE, &[libc::RTNLGRP_LINK]);
-        let mut worker = Self {
+        notify: Box<dyn FnMut(Notice) + Send>,
+    ) -> Self {
+        Self {
             inbox,
             control,
             notify,
-            links: links.map_err(io::Error::other)?,
-            socket: Socket::open(NETLINK_ROUTE).map_err(io::Error::other)?,
+            urgency: Urgency::default(),
             indexes: BTreeMap::new(),
             detector: Detector::new(),
             wanted: BTreeMap::new(),
@@ -79,14 +68,12 @@ impl Worker {
             ports: Vec::new(),
             start: Instant::now(),
             random: random | 1,
-        };
-        worker.look_at_links()?;
-        Ok(worker)
+        }
     }
 
     /// Runs until the other end of `control` is closed.
     pub(super) fn run(mut self) {
-        super::schedule_early();
+        self.urgency = hurry();
         loop {
             match self.turn() {
                 Ok(true) => {}
@@ -102,28 +89,24 @@ impl Worker {
 
     /// Sleeps until something is to be done, and does it. Returns false when it is over.
     fn turn(&mut self) -> io::Result<bool> {
-        let woken = self.wait()?;
+        let told = self.wait()?;
         // Before any timer: a packet that waited in its socket has arrived in time.
         self.receive()?;
         self.detector.handle_timeout(self.start.elapsed());
         self.emit();
-        if woken.control && !self.drain_control()? {
+        if told && !self.drain_control()? {
             return Ok(false);
         }
-        if woken.control {
+        if told {
             self.obey();
-        }
-        if woken.links && self.drain_links()? {
-            self.look_at_links()?;
-            self.arrange();
         }
         self.emit();
         Ok(true)
     }
 
-    fn wait(&self) -> io::Result<Woken> {
-        let mut fds: Vec<PollFd<'_>> = [self.control.as_fd(), self.links.as_fd()]
-            .into_iter()
+    /// Returns whether somebody wants something.
+    fn wait(&self) -> io::Result<bool> {
+        let mut fds: Vec<PollFd<'_>> = std::iter::once(self.control.as_fd())
             .chain(self.ports.iter().map(AsFd::as_fd))
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
@@ -131,14 +114,11 @@ impl Worker {
         let left = next.map(|at| TimeSpec::from(at.saturating_sub(self.start.elapsed())));
         match ppoll(&mut fds, left, None) {
             Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Woken::default()),
+            Err(Errno::EINTR) => return Ok(false),
             Err(errno) => return Err(errno.into()),
         }
-        let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-        Ok(Woken {
-            control: ready(&fds[0]),
-            links: ready(&fds[1]),
-        })
+        let events = fds[0].revents();
+        Ok(events.is_some_and(|events| !events.is_empty()))
     }
 
     fn receive(&mut self) -> io::Result<()> {
@@ -183,12 +163,13 @@ impl Worker {
                             transition,
                             at: Instant::now(),
                         };
-                        (self.notify)(event);
+                        (self.notify)(Notice::Changed(event));
                     }
                 }
                 Output::Patience { session, factor } => {
                     if let Some((ends, _)) = self.outlets.get(&session) {
-                        tracing::warn!(peer = %ends.remote, factor, "BFD intervals adapted after a false alarm");
+                        let ends = ends.clone();
+                        (self.notify)(Notice::Patience { ends, factor });
                     }
                 }
                 Output::Gone { session } => drop(self.outlets.remove(&session)),
@@ -215,28 +196,14 @@ impl Worker {
                     self.wanted = wanted;
                     self.arrange();
                 }
+                Command::Links(indexes) => {
+                    self.indexes = indexes;
+                    self.arrange();
+                }
                 // Who asked may have gone.
                 Command::Overview(reply) => drop(reply.send(self.overview())),
             }
         }
-    }
-
-    fn drain_links(&mut self) -> io::Result<bool> {
-        let mut moved = false;
-        let lost = self
-            .links
-            .drain(|_| moved = true)
-            .map_err(io::Error::other)?;
-        Ok(moved || lost)
-    }
-
-    fn look_at_links(&mut self) -> io::Result<()> {
-        let links = link::dump(&mut self.socket).map_err(io::Error::other)?;
-        let indexes = links
-            .into_iter()
-            .map(|entry| (entry.name, entry.link.index));
-        self.indexes = indexes.collect();
-        Ok(())
     }
 
     /// Begins, changes and ends sessions so that exactly the wanted ones run. One whose interface went away runs on
@@ -253,8 +220,9 @@ impl Worker {
         self.failed.clear();
         for (ends, settings) in self.wanted.clone() {
             if let Err(error) = self.begin(now, &ends, settings) {
-                tracing::warn!(peer = %ends.remote, %error, "begin a BFD session");
-                self.failed.insert(ends, error.to_string());
+                let reason = error.to_string();
+                self.failed.insert(ends.clone(), reason.clone());
+                (self.notify)(Notice::Failed { ends, reason });
             }
         }
     }
@@ -342,7 +310,9 @@ impl Worker {
                 .filter_map(|(ends, running)| Some((ends.clone(), self.detector.view(running.id)?)))
                 .collect(),
             failed: self.failed.clone(),
+            leaving: self.detector.leaving(),
             discards: self.detector.discards().clone(),
+            urgency: self.urgency.clone(),
         }
     }
 

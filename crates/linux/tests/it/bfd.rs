@@ -18,7 +18,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use bgp::bfd::{Settings, State};
-use linux::bfd::{Bfd, Ends, Event, Reach};
+use linux::bfd::{Bfd, Ends, Event, Notice, Reach};
 use linux::namespace::Namespaces;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -110,6 +110,7 @@ fn settings() -> Settings {
         min_tx: INTERVAL,
         min_rx: INTERVAL,
         detect_multiplier: NonZeroU8::new(MULTIPLIER).expect("not 0"),
+        control_plane_independent: false,
     }
 }
 
@@ -163,7 +164,11 @@ impl Watch {
 
 fn start(random: u64, sessions: &[Ends]) -> (Bfd, Watch) {
     let (tell, events) = channel();
-    let bfd = Bfd::start(random, move |event| drop(tell.send(event))).expect("start");
+    let notify = move |notice| match notice {
+        Notice::Changed(event) => drop(tell.send(event)),
+        other => println!("{other:?}"),
+    };
+    let bfd = Bfd::start(random, notify).expect("start");
     let wanted: BTreeMap<_, _> = sessions.iter().map(|e| (e.clone(), settings())).collect();
     bfd.update(wanted).expect("update");
     let last = BTreeMap::new();

@@ -264,6 +264,10 @@ impl Worker {
         if heard.ways {
             let all: Vec<Ipv4Addr> = self.next_hops.keys().copied().collect();
             self.resolve(&all, true)?;
+            // What was in the way may be gone.
+            for prefix in self.refused.keys() {
+                self.table.removed(*prefix);
+            }
         }
         Ok(())
     }
@@ -300,13 +304,14 @@ impl Worker {
         let changes: Vec<Change<'_>> = changes.collect();
         let refused = self.fib.write(&changes)?;
         self.changes += todo.len() as u64;
+        let before = self.refused.clone();
         if !self.refused.is_empty() {
             for todo in &todo {
                 self.refused.remove(&todo.prefix);
             }
         }
         for (index, errno) in refused {
-            self.refuse(&todo[index], errno);
+            self.refuse(&todo[index], errno, &before);
         }
         if todo.iter().any(|todo| self.awaited.contains(&todo.prefix)) {
             (self.tell.awaited)();
@@ -314,7 +319,8 @@ impl Worker {
         Ok(())
     }
 
-    fn refuse(&mut self, todo: &Todo, errno: Errno) {
+    /// `before`: what was refused until now, which is no news.
+    fn refuse(&mut self, todo: &Todo, errno: Errno, before: &BTreeMap<Ipv4Net, String>) {
         /// How many are remembered by name.
         const SHOWN: usize = 100;
         self.table.refused(todo);
@@ -326,7 +332,9 @@ impl Worker {
             Errno::EEXIST => "a route of somebody else is in the way".to_owned(),
             other => other.desc().to_owned(),
         };
-        tracing::warn!(prefix = %todo.prefix, reason, "install a route of BGP");
+        if before.get(&todo.prefix) != Some(&reason) {
+            tracing::warn!(prefix = %todo.prefix, reason, "install a route of BGP");
+        }
         if self.refused.len() < SHOWN {
             self.refused.insert(todo.prefix, reason);
         }

@@ -25,7 +25,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 
-use bgp::{AdminAction, Explanation, NextHopState, Prefix, RouteQuery, RouteView};
+use bgp::{
+    AdminAction, Explanation, NextHopState, PathState, Prefix, Rivals, RouteQuery, RouteView,
+};
 use ipnet::Ipv4Net;
 use mio::Waker;
 use routerd_core::bgp::SpeakerView;
@@ -73,10 +75,23 @@ fn own_next_hop(intent: &BgpIntent) -> Ipv4Addr {
     }
 }
 
+/// Where the speaker's things are on this host.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// Where it is remembered who had a session.
+    pub(crate) memory: PathBuf,
+    /// The socket of the process that runs BFD sessions,
+    pub(crate) watch: PathBuf,
+    /// and the program that it is started from.
+    pub(crate) program: PathBuf,
+}
+
 /// What the thread is told.
 enum Request {
     Update(Box<Wish>),
-    Bfd(IpAddr, bool),
+    Bfd(IpAddr, PathState),
+    /// The process that runs BFD sessions is gone.
+    BfdGone(u64),
     NextHops(Vec<(IpAddr, NextHopState)>),
     Ask(Box<dyn FnOnce(&mut thread::Thread) + Send>),
 }
@@ -100,8 +115,7 @@ impl Line {
 
 /// The speaker. Its threads begin with the first configuration that has one.
 pub(crate) struct Bgp {
-    /// Where it is remembered who had a session.
-    memory: PathBuf,
+    places: Places,
     /// Called when a destination that captures wait for has changed.
     awaited: Arc<dyn Fn() + Send + Sync>,
     state: Mutex<State>,
@@ -114,9 +128,9 @@ struct State {
 }
 
 impl Bgp {
-    pub(crate) fn new(memory: PathBuf, awaited: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(places: Places, awaited: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
-            memory,
+            places,
             awaited: Arc::new(awaited),
             state: Mutex::default(),
         }
@@ -129,7 +143,7 @@ impl Bgp {
             return;
         }
         if state.line.is_none() {
-            match thread::start(self.memory.clone(), Arc::clone(&self.awaited)) {
+            match thread::start(self.places.clone(), Arc::clone(&self.awaited)) {
                 Ok(line) => state.line = Some(line),
                 Err(error) => {
                     // Not remembered as told: the next pass tries again.
@@ -161,6 +175,13 @@ impl Bgp {
     /// How the speaker stands.
     pub(crate) fn standing(&self) -> Option<SpeakerView> {
         self.ask(|thread| thread.standing())
+    }
+
+    /// Addresses that two announce with nothing to rank them; the first ones.
+    pub(crate) fn rivals(&self) -> Vec<Rivals> {
+        const SHOWN: usize = 100;
+        let rivals = self.ask(|thread| thread.speaker().map(|speaker| speaker.rivals(SHOWN)));
+        rivals.flatten().unwrap_or_default()
     }
 
     pub(crate) fn routes(&self, query: RouteQuery) -> Option<Vec<RouteView>> {

@@ -6,7 +6,6 @@ mod sockets;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -23,7 +22,9 @@ use super::journal::Journal;
 use super::memory::Memory;
 use super::transport::{Listener, Reaches};
 use super::watch::Watch;
-use super::{Line, Request, view};
+use super::{Line, Places, Request, view};
+
+pub(super) use setup::longest_restart;
 
 const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
@@ -42,7 +43,7 @@ fn make_room() {
 }
 
 /// Starts the thread.
-pub(super) fn start(memory: PathBuf, awaited: Arc<dyn Fn() + Send + Sync>) -> io::Result<Line> {
+pub(super) fn start(places: Places, awaited: Arc<dyn Fn() + Send + Sync>) -> io::Result<Line> {
     make_room();
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -64,6 +65,8 @@ pub(super) fn start(memory: PathBuf, awaited: Arc<dyn Fn() + Send + Sync>) -> io
         intent: None,
         reaches: Reaches::default(),
         listener: None,
+        listen_again: None,
+        listen_pause: setup::FIRST_PAUSE,
         connections: HashMap::new(),
         unread: BTreeSet::new(),
         dials: BTreeMap::new(),
@@ -71,8 +74,8 @@ pub(super) fn start(memory: PathBuf, awaited: Arc<dyn Fn() + Send + Sync>) -> io
         fib: FibThread::start(tell)?,
         told_fib: false,
         kept_until: None,
-        watch: Watch::open(line.clone())?,
-        memory: Memory::open(memory),
+        memory: Memory::open(places.memory.clone()),
+        watch: Watch::open(places, line.clone())?,
         announced: BTreeSet::new(),
         next_hop: None,
         journal: Journal::new(),
@@ -94,6 +97,9 @@ pub(super) struct Thread {
     intent: Option<BgpIntent>,
     reaches: Reaches,
     listener: Option<Listener>,
+    /// When the socket that could not be opened is tried again, and after how long the next time.
+    listen_again: Option<Instant>,
+    listen_pause: Duration,
     connections: HashMap<ConnId, Connection>,
     /// Connections that may have octets to read.
     unread: BTreeSet<ConnId>,
@@ -153,6 +159,9 @@ impl Thread {
                 self.kept_until = None;
                 self.tell_fib(Order::Converged);
             }
+            if self.listen_again.is_some_and(|at| at <= Instant::now()) {
+                self.listen();
+            }
             self.handle(Input::Tick);
         }
     }
@@ -175,10 +184,14 @@ impl Thread {
         }
         let next = self.speaker.as_ref().and_then(Speaker::next_timeout);
         let next = next.map(|next| next.since(self.now()));
-        let sweep = self
-            .kept_until
-            .map(|at| at.saturating_duration_since(Instant::now()));
-        let left = next.into_iter().chain(sweep).min()?;
+        let others = [
+            self.kept_until,
+            self.watch.next_timeout(),
+            self.listen_again,
+        ];
+        let others = others.into_iter().flatten();
+        let others = others.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = next.into_iter().chain(others).min()?;
         // The system waits in whole milliseconds; just before its time a timer would keep us spinning.
         Some(Duration::from_millis(left.as_micros().div_ceil(1000) as u64))
     }
@@ -186,9 +199,14 @@ impl Thread {
     fn obey(&mut self, request: Request) {
         match request {
             Request::Update(wish) => self.update(*wish),
-            Request::Bfd(peer, up) => {
-                tracing::info!(%peer, up, "BFD");
-                self.handle(Input::Bfd { peer, up });
+            Request::Bfd(peer, path) => {
+                tracing::info!(%peer, ?path, "BFD");
+                self.hear_out(peer);
+                self.handle(Input::Bfd { peer, path });
+            }
+            Request::BfdGone(connection) => {
+                tracing::warn!("the process that runs BFD sessions is gone");
+                self.watch.gone(connection);
             }
             Request::NextHops(states) => self.handle(Input::NextHops(states)),
             Request::Ask(question) => question(self),
@@ -212,9 +230,13 @@ impl Thread {
         if std::mem::take(&mut self.told_fib) {
             self.fib.wake();
         }
-        if let Err(error) = self.watch.arrange(self.intent.as_ref()) {
-            tracing::error!(%error, "watch the paths to BGP peers");
-            self.problems.insert("BFD".to_owned(), error.to_string());
+        match self.watch.arrange(self.intent.as_ref()) {
+            Ok(false) => {}
+            Ok(true) => drop(self.problems.remove("BFD")),
+            Err(error) => {
+                tracing::error!(%error, "watch the paths to BGP peers");
+                self.problems.insert("BFD".to_owned(), error.to_string());
+            }
         }
     }
 
@@ -314,6 +336,7 @@ impl Thread {
         let peers = self.speaker().map(Speaker::peers).unwrap_or_default();
         let fib = self.fib.report().unwrap_or_default();
         let now = self.now();
+        let watched = self.watch.overview();
         SpeakerView {
             since: peers
                 .iter()
@@ -325,7 +348,8 @@ impl Thread {
             refused: fib.refused,
             next_hops: view::next_hops(&fib.next_hops),
             problems: self.problems.clone(),
-            bfd: view::bfd(&self.watch.overview()),
+            bfd: view::bfd(&watched),
+            bfd_scheduling: view::urgency(&watched),
         }
     }
 }

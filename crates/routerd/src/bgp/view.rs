@@ -37,6 +37,8 @@ pub(super) fn bfd(overview: &Overview) -> Vec<BfdView> {
         interval: session.transmit_interval,
         detection_time: session.detection_time,
         patience: session.patience,
+        false_alarms: session.false_alarms,
+        remote_independent: session.remote_independent,
         failure: None,
     });
     let failed = overview.failed.iter().map(|(ends, reason)| BfdView {
@@ -48,9 +50,29 @@ pub(super) fn bfd(overview: &Overview) -> Vec<BfdView> {
         interval: None,
         detection_time: Duration::ZERO,
         patience: 1,
+        false_alarms: 0,
+        remote_independent: false,
         failure: Some(reason.clone()),
     });
     sessions.chain(failed).collect()
+}
+
+/// How early BFD runs, in words, and what the host refused it. Absent where nothing runs.
+pub(super) fn urgency(overview: &Overview) -> Option<String> {
+    if overview.sessions.is_empty() {
+        return None;
+    }
+    let urgency = &overview.urgency;
+    let memory = if urgency.memory_locked {
+        ", memory locked"
+    } else {
+        ""
+    };
+    let refused = match urgency.refused.as_slice() {
+        [] => String::new(),
+        refused => format!(" (refused: {})", refused.join("; ")),
+    };
+    Some(format!("{}{memory}{refused}", urgency.scheduling))
 }
 
 fn scope(ends: &Ends) -> String {

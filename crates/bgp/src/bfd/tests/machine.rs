@@ -283,3 +283,24 @@ fn a_multihop_session_takes_what_came_over_few_enough_hops() {
     );
     assert_eq!(detector.receive(ms(1), &arrival(253)), Ok(id));
 }
+
+#[test]
+fn a_peer_that_began_anew_and_one_that_shares_no_fate_are_told_apart() {
+    let mut link = Link::up(50, 3);
+    link.ends[1].restart(1, link.now, settings(50, 3));
+    link.run_until(ms(1_000), |link| link.ends[0].state() != State::Up);
+    let (_, transition) = link.ends[0].changes.last().copied().expect("a change");
+    assert_eq!(transition.from, State::Up);
+    assert!(transition.remote_began_anew && !transition.remote_independent);
+    // It is silent this time, and said before that its silence means something.
+    let independent = Settings {
+        control_plane_independent: true,
+        ..settings(50, 3)
+    };
+    let mut link = Link::new(settings(50, 3), independent);
+    link.run(ms(10_000));
+    link.ends[1].stopped = true;
+    link.run_until(ms(10_000), |link| link.ends[0].state() == State::Down);
+    let (_, transition) = link.ends[0].changes.last().copied().expect("a change");
+    assert!(!transition.remote_began_anew && transition.remote_independent);
+}

@@ -24,6 +24,7 @@ fn settings(interval: u64, multiplier: u8) -> Settings {
         min_tx: ms(interval),
         min_rx: ms(interval),
         detect_multiplier: NonZeroU8::new(multiplier).expect("not 0"),
+        control_plane_independent: false,
     }
 }
 

@@ -3,6 +3,13 @@
 mod action_journal;
 mod allowed_ips;
 mod arp_conflict;
+mod bgp_bfd;
+mod bgp_fib;
+mod bgp_next_hop;
+mod bgp_rejected;
+mod bgp_rivals;
+mod bgp_session;
+mod bgp_speaker;
 mod capture_interface;
 mod captured_address;
 mod clock_skew;
@@ -51,6 +58,13 @@ pub(super) const CHECKS: &[Entry] = &[
     firewall_overlay::CHECK,
     peer_handshake::CHECK,
     allowed_ips::CHECK,
+    bgp_speaker::CHECK,
+    bgp_session::CHECK,
+    bgp_bfd::CHECK,
+    bgp_rejected::CHECK,
+    bgp_next_hop::CHECK,
+    bgp_rivals::CHECK,
+    bgp_fib::CHECK,
     capture_interface::CHECK,
     captured_address::CHECK,
     delivery_route::CHECK,
@@ -88,6 +102,12 @@ pub(super) const CHECKS: &[Entry] = &[
 /// A check of the area `hybrid`: addresses that live at other sites.
 const fn hybrid(code: &'static str, run: Run) -> Entry {
     let area = "hybrid";
+    Entry { area, code, run }
+}
+
+/// A check of the area `bgp`: the speaker, its peers and its routes.
+const fn bgp(code: &'static str, run: Run) -> Entry {
+    let area = "bgp";
     Entry { area, code, run }
 }
 

@@ -108,6 +108,9 @@ pub(super) struct Graceful {
     restart_time: Option<Text<Span>>,
     /// How long routes of a peer that came back are kept until it has told them anew. Default: 360s.
     stale_path_time: Option<Text<Span>>,
+    /// How long routes of a peer that did not come back in time are kept beyond that, as the last choice, if the peer agrees
+    /// (RFC 9494): in whole seconds, at most 16777215s. Absent: not at all.
+    long_lived_stale_time: Option<Text<Span>>,
 }
 
 impl Graceful {
@@ -125,6 +128,25 @@ impl Graceful {
         }
         if let Some(time) = &self.stale_path_time {
             graceful.stale_path_time = time.0.0;
+        }
+        if let Some(time) = &self.long_lived_stale_time {
+            let fits = time.0.0.subsec_nanos() == 0 && time.0.0.as_secs() < 1 << 24;
+            if !fits || !graceful.enabled {
+                let (message, hint) = if fits {
+                    (
+                        "routes are kept longer only where they are kept at all",
+                        "leave `enabled: false` out",
+                    )
+                } else {
+                    (
+                        "a long-lived stale time has whole seconds, at most 16777215",
+                        "write `24h`",
+                    )
+                };
+                let found = Diagnostic::error("bad-timer", message).hint(hint);
+                resource.report(sink, "gracefulRestart.longLivedStaleTime", found);
+            }
+            graceful.long_lived = Some(time.0.0);
         }
         graceful
     }

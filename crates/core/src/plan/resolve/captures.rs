@@ -1,6 +1,7 @@
 //! Captured addresses: where each is captured, its proxy neighbour, and its absence from the OS.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use api::{IfName, MobileAddress};
 use ipnet::{IpNet, Ipv4Net};
@@ -9,7 +10,7 @@ use super::links::After;
 use super::routes::MAIN_TABLE;
 use super::settings;
 use crate::effective::{CaptureIntent, CaptureMethod, DeliveryIntent, RouteKey, RouteTarget};
-use crate::host::{Host, is_point_to_point};
+use crate::host::{Host, is_point_to_point, target_words};
 use crate::kinds::OVERLAY_METRIC;
 use crate::observed::{Address, Route};
 use crate::plan::desired::{Desired, RouteWish};
@@ -24,6 +25,10 @@ pub(super) fn resolve_captures<'a>(
 ) {
     let mut interfaces = CaptureInterfaces::new(effective, host, after);
     for (address, intent) in &effective.captures {
+        if let Some(reason) = takes_way_out(address.addr(), host) {
+            desired.wait(&intent.owner, reason);
+            continue;
+        }
         match interfaces.find(intent) {
             Ok(ifname) => {
                 desired.captures.insert(*address, ifname);
@@ -35,6 +40,17 @@ pub(super) fn resolve_captures<'a>(
             Err(reason) => desired.wait(&intent.owner, reason),
         }
     }
+}
+
+/// Why an address cannot be brought here from another site: sites that share a subnet often share the address of its
+/// gateway too, and the way out of this one would lead to the other.
+pub(super) fn takes_way_out(address: Ipv4Addr, host: &Host<'_>) -> Option<String> {
+    let route = host.way_out(address)?;
+    let (destination, target) = (route.key.destination, target_words(&route.target));
+    Some(format!(
+        "{address} is this host's own gateway ({destination} {target}): claimed from another site, it would take this \
+         host's way out along; remove the claim, or the route"
+    ))
 }
 
 /// Where the speaker's route to an address leads.

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use api::IfName;
 use ipnet::Ipv4Net;
 
+use super::captures::takes_way_out;
 use super::links::After;
 use crate::effective::{RouteIntent, RouteKey, RouteTarget};
 use crate::host::{Host, is_of_bgp, is_our_route, target_words};
@@ -54,6 +55,10 @@ fn resolve_route<'a>(
     on_link: &OnLink<'_>,
     desired: &mut Desired<'a>,
 ) {
+    let claimed = intent.owner.kind == "RemoteAddressClaim";
+    if claimed && let Some(reason) = takes_way_out(key.destination.addr(), host) {
+        return desired.wait(&intent.owner, reason);
+    }
     let target = match resolve_target(key, &intent.target, after, on_link) {
         Ok(target) => target,
         Err(reason) => return desired.wait(&intent.owner, reason),

@@ -167,6 +167,46 @@ fn a_foreign_route_that_was_there_first_stays() {
 }
 
 #[test]
+fn a_claim_of_the_way_out_waits_and_others_do_not() {
+    let mut node = Node::new(onprem_host());
+    let mut effective = onprem();
+    claim(&mut effective, "10.77.60.1", proxy_arp());
+    let way_out = Route {
+        key: route_key("0.0.0.0/0", 50),
+        target: RouteTarget::Unicast {
+            device: Some(name("ens21")),
+            gateway: Some([10, 77, 60, 1].into()),
+        },
+        preferred_source: None,
+        protocol: 4,
+    };
+    node.kernel.add_route(&way_out).expect("added");
+    let plan = node.apply(&effective);
+    let reason = "10.77.60.1 is this host's own gateway (0.0.0.0/0 via 10.77.60.1 dev ens21): claimed from \
+                  another site, it would take this host's way out along; remove the claim, or the route";
+    let owner = "RemoteAddressClaim/claim-10-77-60-1";
+    assert_eq!(waits(&plan), [format!("… {owner} waits: {reason}")]);
+    let by_ip = |text: &&String| text.starts_with("ip ");
+    let texts_of_ip = texts(&plan);
+    let mut texts_of_ip = texts_of_ip.iter().filter(by_ip);
+    assert!(texts_of_ip.all(|text| !text.contains("10.77.60.1 ") && !text.contains("10.77.60.1/")));
+    assert!(
+        texts(&plan)
+            .iter()
+            .any(|text| text.contains("proxy 10.77.60.7"))
+    );
+    // Once it is a client like any other.
+    node.kernel.host.routes.retain(|route| *route != way_out);
+    let plan = node.apply(&effective);
+    assert_eq!(plan.waiting, []);
+    assert!(
+        texts(&plan)
+            .iter()
+            .any(|text| text.contains("proxy 10.77.60.1"))
+    );
+}
+
+#[test]
 fn a_foreign_interface_of_that_name_is_never_touched() {
     let mut kernel = cloud_host();
     kernel.add_link("wg-hybrid", "wireguard", true);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bgp::{Input, LocalRoute, Speaker, SpeakerConfig, Start};
 use ipnet::Ipv4Net;
@@ -14,6 +14,19 @@ use super::super::Wish;
 use super::super::fib::Order;
 use super::super::transport::{Listener, Reaches};
 use super::{LISTENER, Thread};
+
+/// A socket that cannot be opened is tried again after this,
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// and in the end after this.
+const LAST_PAUSE: Duration = Duration::from_secs(32);
+
+/// How long any peer waits for us to come back, at most.
+pub(in crate::bgp) fn longest_restart(config: &SpeakerConfig) -> Duration {
+    let fixed = config.peers.values();
+    let all = fixed.chain(config.dynamic.iter().map(|range| &range.template));
+    let times = all.map(|peer| peer.graceful_restart.restart_time);
+    times.max().unwrap_or_default()
+}
 
 impl Thread {
     pub(super) fn update(&mut self, wish: Wish) {
@@ -41,6 +54,7 @@ impl Thread {
             }
             self.intent = None;
             self.listener = None;
+            self.listen_again = None;
             return;
         };
         self.reaches = Reaches::read(&wanted);
@@ -54,11 +68,8 @@ impl Thread {
             None => self.begin(config),
         }
         self.intent = intent;
-        if let Err(error) = self.listen(wanted.listen) {
-            tracing::error!(%error, address = %wanted.listen, "listen for BGP peers");
-            self.problems
-                .insert(wanted.listen.to_string(), error.to_string());
-        }
+        self.listen_pause = FIRST_PAUSE;
+        self.listen();
     }
 
     /// Peers whose password cannot be read have no session: without it would be worse.
@@ -85,12 +96,7 @@ impl Thread {
             self.memory.peers().iter().filter(known).copied().collect()
         });
         if let Some(peers) = &restarting {
-            let times = config
-                .peers
-                .values()
-                .chain(config.dynamic.iter().map(|range| &range.template));
-            let longest = times.map(|peer| peer.graceful_restart.restart_time).max();
-            self.kept_until = Some(Instant::now() + longest.unwrap_or_default());
+            self.kept_until = Some(Instant::now() + longest_restart(&config));
             let peers: &BTreeSet<IpAddr> = peers;
             tracing::info!(
                 routes = self.fib.inherited,
@@ -106,7 +112,30 @@ impl Thread {
         self.speaker = Some(Speaker::new(config, start));
     }
 
-    pub(super) fn listen(&mut self, address: SocketAddrV4) -> io::Result<()> {
+    /// Sees to it that peers can connect. What is in the way, an address that is not there yet or another program's socket,
+    /// may go: it is tried again, ever more seldom, and the status says why it does not work.
+    pub(super) fn listen(&mut self) {
+        let Some(address) = self.intent.as_ref().map(|intent| intent.listen) else {
+            return;
+        };
+        self.listen_again = None;
+        let name = address.to_string();
+        let Err(error) = self.open_listener(address) else {
+            self.listen_pause = FIRST_PAUSE;
+            if self.problems.remove(&name).is_some() {
+                tracing::info!(%address, "peers can connect now");
+            }
+            return;
+        };
+        let pause = self.listen_pause;
+        let reason = format!("{error}; tried again every {} s", pause.as_secs());
+        tracing::error!(%address, reason, "listen for BGP peers");
+        self.problems.insert(name, reason);
+        self.listen_again = Some(Instant::now() + pause);
+        self.listen_pause = (pause * 2).min(LAST_PAUSE);
+    }
+
+    fn open_listener(&mut self, address: SocketAddrV4) -> io::Result<()> {
         if self.listener.as_ref().is_none_or(|l| l.address != address) {
             self.listener = None;
             let mut listener = Listener::open(address)?;

@@ -165,6 +165,17 @@ impl Thread {
         }
     }
 
+    /// Reads what a peer has sent, and that its connection ended, before something else is heard of it: BFD has a shorter
+    /// way here, and what came first counts.
+    pub(super) fn hear_out(&mut self, peer: IpAddr) {
+        let its = self.connections.iter();
+        let its = its.filter(|(_, c)| c.open && c.remote == peer);
+        let its: Vec<ConnId> = its.map(|(conn, _)| *conn).collect();
+        for conn in its {
+            self.read(conn);
+        }
+    }
+
     pub(super) fn read(&mut self, conn: ConnId) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let received = self

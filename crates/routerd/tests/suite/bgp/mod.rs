@@ -6,8 +6,11 @@
 //! routerd, 10.77.60.9/32       the other speaker, 10.77.60.5/32 on lo
 //! ```
 
+mod claim;
+mod frr;
 mod interop;
 mod many;
+mod restart;
 mod speakers;
 
 use std::io::{Read, Write};
