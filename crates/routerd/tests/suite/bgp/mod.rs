@@ -7,6 +7,7 @@
 //! ```
 
 mod claim;
+mod doctor;
 mod frr;
 mod interop;
 mod many;

@@ -86,8 +86,8 @@ fn bfd_goes_on_while_either_side_restarts() {
             };
             // BIRD's `bfd` ends a session that BFD says is down, whatever graceful restart would keep.
             let mut bird = Speaker::start(Kind::Bird, case, folder.path());
-            watched(&daemon, &bird);
-            we_are_killed(&mut daemon, &bird);
+            watched(&daemon, &|| bird.has_ours());
+            we_are_killed(&mut daemon, &|| bird.has_ours());
             they_are_killed(&daemon, &mut bird);
             a_path_fails_while_we_are_gone(&mut daemon, &bird);
             the_process_is_replaced(&daemon);
