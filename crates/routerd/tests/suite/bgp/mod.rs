@@ -8,7 +8,6 @@
 
 mod claim;
 mod doctor;
-mod frr;
 mod interop;
 mod many;
 mod restart;

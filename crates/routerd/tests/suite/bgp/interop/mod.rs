@@ -63,14 +63,14 @@ fn configuration(case: Case, announce: bool) -> String {
 }
 
 /// Packets to an address, ten milliseconds apart, until told to stop.
-struct Ping {
+pub(super) struct Ping {
     child: std::process::Child,
     file: PathBuf,
 }
 
 impl Ping {
     /// Starts, and waits until some came back.
-    fn start(folder: &TempDir) -> Self {
+    pub(super) fn start(folder: &TempDir) -> Self {
         let file = folder.path().join("ping");
         let out = std::fs::File::create(&file).expect("file");
         let child = Command::new("ping")
@@ -89,13 +89,13 @@ impl Ping {
     }
 
     /// Waits until so many more came back.
-    fn more(&self, count: usize) {
+    pub(super) fn more(&self, count: usize) {
         let enough = self.came() + count;
         until("packets come back", || self.came() >= enough);
     }
 
     /// How many were sent and how many came back: all.
-    fn stop(mut self) -> String {
+    pub(super) fn stop(mut self) -> String {
         let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
         nix::sys::signal::kill(pid, Signal::SIGINT).expect("signal");
         self.child.wait().expect("ping");
