@@ -4,6 +4,7 @@
 //! ours. The process is detached from whoever started it and outlives it; the TUN device is persistent and
 //! outlives the process.
 
+mod ahead;
 mod allowed_ips;
 mod bucket;
 pub(crate) mod checksum;
@@ -167,7 +168,8 @@ fn start(options: &Options) -> io::Result<(Arc<Shared>, Server)> {
     if options.take_over {
         return handover::succeed(&options.interface, path);
     }
-    let tun = Tun::open(&options.interface)?;
+    let lanes = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let tun = Tun::open(&options.interface, lanes)?;
     let shared = Shared::new(Device::new(tun, Udp::new())?, path)?;
     shared.listen(0)?;
     let server = Server::bind(&shared.path)?;

@@ -43,6 +43,22 @@ pub fn dump(socket: &mut Socket) -> Result<Vec<Entry>, Error> {
     socket.dump(&request, parse)
 }
 
+/// How many queues are attached to a TUN device; absent if it is none that can have several.
+pub(crate) fn tun_queues(socket: &mut Socket, name: &IfName) -> Result<Option<u32>, Error> {
+    const IFLA_TUN_NUM_QUEUES: u16 = 8;
+    let request = Request::new(libc::RTM_GETLINK, 0, &[0; FIXED])
+        .with_u32(libc::IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    let found = socket.dump(&request, |message: Message<'_>| {
+        let attributes = message.attributes(FIXED);
+        let own = attributes.find(libc::IFLA_IFNAME).and_then(text)?;
+        let info = Attributes::new(attributes.find(libc::IFLA_LINKINFO)?);
+        let data = Attributes::new(info.find(libc::IFLA_INFO_DATA)?);
+        let queues = data.find(IFLA_TUN_NUM_QUEUES)?;
+        (own == name.as_str()).then(|| u32_at(queues, 0))?
+    })?;
+    Ok(found.first().copied())
+}
+
 /// A link whose name is not UTF-8 or holds control characters is not seen: it cannot be configured either.
 pub(crate) fn parse(message: Message<'_>) -> Option<Entry> {
     let fixed = message.fixed::<FIXED>()?;

@@ -105,7 +105,7 @@ fn start(options: &Options) -> io::Result<(Arc<Carrier>, Server)> {
         tunnel: tunnel.clone(),
         underlay,
         outer: Outer::open(tunnel)?,
-        tun: Tun::open(&options.interface)?,
+        tun: Tun::open(&options.interface, 1)?,
         header: Header::new(tunnel.encapsulation),
     });
     let path = super::socket_path(&options.socket_dir, &options.interface);

@@ -4,6 +4,7 @@ use super::checksum::{Sum, pseudo_header};
 
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
 
 /// Flags of TCP that only the last segment may carry.
 pub(super) const PSH: u8 = 0x08;
@@ -113,6 +114,35 @@ impl<'a> Packet<'a> {
         let sum = pseudo_header(self.addresses(), self.protocol, segment.len());
         ip_intact && sum.add(segment).is_intact()
     }
+}
+
+/// A number that all packets of a flow have in common: of the same addresses, and ports where the protocol has some.
+/// Absent for those of which it cannot be told: fragments, and what hides its protocol behind extension headers.
+pub(super) fn hash(packet: &[u8]) -> Option<u32> {
+    let (addresses, protocol, transport) = match packet.first()? >> 4 {
+        4 => {
+            let whole = u16::from_be_bytes([*packet.get(6)?, *packet.get(7)?]) & 0x3fff == 0;
+            let transport = usize::from(packet[0] & 0x0f) * 4;
+            (packet.get(12..20).filter(|_| whole)?, packet[9], transport)
+        }
+        6 if packet
+            .get(6)
+            .is_some_and(|next| [TCP, UDP, ICMPV6].contains(next)) =>
+        {
+            (packet.get(8..40)?, packet[6], 40)
+        }
+        _ => return None,
+    };
+    let ports = match protocol {
+        TCP | UDP => packet.get(transport..transport + 4)?,
+        _ => &[],
+    };
+    let words = addresses.chunks_exact(4).chain(ports.chunks_exact(4));
+    let mixed = words.fold(u32::from(protocol), |hash, word| {
+        let word = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
+        (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b1)
+    });
+    Some(mixed ^ (mixed >> 16))
 }
 
 /// Makes the headers at the start of `head` those of a packet of `length` bytes whose transport checksum is

@@ -114,6 +114,7 @@ impl Batch<'_> {
             messages.for_each(|message| self.neighbour.pass(receiver, self.from, message));
             return Ok(());
         };
+        self.joiner.set_lane(peer.lane);
         let mut state = peer.lock();
         for message in messages {
             if self.joiner.is_full(message.len()) {

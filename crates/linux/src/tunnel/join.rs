@@ -30,6 +30,7 @@ pub(crate) struct Joiner {
     /// How many of `groups` are in use; the rest keeps its memory.
     live: usize,
     udp: bool,
+    lane: usize,
 }
 
 /// A packet and those that continue it.
@@ -49,6 +50,7 @@ struct Group {
     push: bool,
     /// Whether more may follow.
     open: bool,
+    lane: usize,
 }
 
 impl Joiner {
@@ -60,7 +62,13 @@ impl Joiner {
             groups: Vec::new(),
             live: 0,
             udp,
+            lane: 0,
         }
+    }
+
+    /// The queue that packets are written to from now on.
+    pub(crate) fn set_lane(&mut self, lane: usize) {
+        self.lane = lane;
     }
 
     /// Whether there may be less than `length` bytes of room.
@@ -103,7 +111,7 @@ impl Joiner {
 
     /// Writes everything.
     pub(crate) fn flush(&mut self, tun: &Tun) -> io::Result<()> {
-        self.drain(|parts| match tun.write(parts) {
+        self.drain(|lane, parts| match tun.lane(lane).write(parts) {
             Err(error) if error.raw_os_error() == Some(libc::EBADFD) => Err(error),
             // Not taken, for example while the link is down: lost, as any packet may be.
             _ => Ok(()),
@@ -116,6 +124,7 @@ impl Joiner {
         }
         let group = &mut self.groups[self.live];
         self.live += 1;
+        group.lane = self.lane;
         group.more.clear();
         group.length = place.len();
         group.open = shape.is_some();
@@ -134,8 +143,11 @@ impl Joiner {
         group.head = place;
     }
 
-    /// Gives everything to `write`, a packet at a time: its header for the kernel, then its bytes.
-    fn drain(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<()>) -> io::Result<()> {
+    /// Gives everything to `write`, a packet at a time: its queue, its header for the kernel, then its bytes.
+    fn drain(
+        &mut self,
+        mut write: impl FnMut(usize, &[IoSlice<'_>]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut result = Ok(());
         for group in &self.groups[..self.live] {
             let header = group.finish(&mut self.bytes);
@@ -147,7 +159,7 @@ impl Joiner {
             for (part, piece) in parts[2..].iter_mut().zip(&group.more) {
                 *part = IoSlice::new(&self.bytes[piece.clone()]);
             }
-            result = result.and(write(&parts[..2 + group.more.len()]));
+            result = result.and(write(group.lane, &parts[..2 + group.more.len()]));
         }
         self.live = 0;
         self.used = 0;

@@ -2,40 +2,45 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
+use super::ahead::Ahead;
 use super::device::Device;
 use super::outbox::Outbox;
 use super::peer::{HANDSHAKE_SPACE, OVERHEAD, Sealed};
-use super::split::{SPARE, split};
-use super::urgency;
+use super::split::split;
 use super::vnet::Header;
+use super::{essential, urgency};
 
-/// The largest packet that the kernel hands over.
-const MAX_PACKET: usize = 65_535;
+/// Carries packets until the device is gone, each queue on a thread of its own.
+pub(super) fn run(device: &Arc<Device>) -> io::Result<()> {
+    for number in 1..device.tun.lanes() {
+        let device = Arc::clone(device);
+        essential("outbound", move || carry(&device, number))?;
+    }
+    carry(device, 0)
+}
 
-/// Packets that are gathered before they are sent, if there are as many: enough to spread the cost of system
-/// calls, few enough to delay nobody.
-const GATHER: usize = 64;
-
-/// Carries packets until the device is gone.
-pub(super) fn run(device: &Device) -> io::Result<()> {
+/// Carries packets of one queue.
+fn carry(device: &Device, number: usize) -> io::Result<()> {
     urgency::go_first();
-    let mut buffer = vec![0; MAX_PACKET + SPARE];
+    let lane = device.tun.lane(number);
+    let mut ahead = Ahead::new();
     let mut outbox = Outbox::new();
-    while device.tun.wait()? {
+    while lane.wait()? {
         loop {
             let turn = device.gate.enter();
-            let mut gathered = 0;
-            while gathered < GATHER {
-                let Some((header, length)) = device.tun.read(&mut buffer[..MAX_PACKET])? else {
-                    break;
-                };
-                seal(device, &header, &mut buffer, length, &mut outbox);
-                gathered += 1;
-            }
+            let empty = ahead.fill(lane)?;
+            ahead.each_light(|header, buffer, length| {
+                seal(device, header, buffer, length, &mut outbox);
+            });
+            outbox.flush(&device.udp);
+            ahead.each_heavy(|header, buffer, length| {
+                seal(device, header, buffer, length, &mut outbox);
+            });
             outbox.flush(&device.udp);
             drop(turn);
-            if gathered < GATHER {
+            if empty {
                 break;
             }
         }

@@ -73,6 +73,9 @@ impl Outbox {
 
     /// Sends everything.
     pub(super) fn flush(&mut self, udp: &Udp) {
+        if self.runs.is_empty() {
+            return;
+        }
         let bytes = &self.bytes;
         udp.send_all(self.runs.iter().map(|run| Outgoing {
             to: run.to,

@@ -23,6 +23,9 @@ pub(super) const HANDSHAKE_SPACE: usize = 148;
 /// A peer of a device.
 pub(super) struct Peer {
     pub(super) key: PublicKey,
+    /// The queue of the TUN device that its packets are written to, so that the kernel uses it for their answers, too:
+    /// then a peer is one thread's business, and threads do not wait for each other.
+    pub(super) lane: usize,
     state: Mutex<State>,
 }
 
@@ -83,6 +86,7 @@ impl Peer {
     pub(super) fn new(key: PublicKey, seed: &Seed) -> Self {
         Self {
             key,
+            lane: seed.index as usize,
             state: Mutex::new(State {
                 current: Session::new(key, None, seed),
                 retired: None,

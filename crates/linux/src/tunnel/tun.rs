@@ -12,6 +12,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::sys::uio::{readv, writev};
 
 use super::vnet::{self, Header};
+use crate::netlink::{Socket, link};
 
 mod ioctl {
     nix::ioctl_write_ptr_bad!(tunsetiff, libc::TUNSETIFF, libc::ifreq);
@@ -24,9 +25,12 @@ const TCP_OFFLOADS: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::T
 /// Linux 6.2 and later.
 const UDP_OFFLOADS: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
 
-/// An attached queue of a TUN device.
+/// Queues of one device at most: as many as threads are of use.
+pub(crate) const MAX_LANES: usize = 8;
+
+/// A TUN device with the queues that are attached to it.
 pub(crate) struct Tun {
-    file: File,
+    lanes: Vec<File>,
     udp_offload: bool,
     mtu: AtomicUsize,
     /// For asking about the device; any socket of the namespace will do.
@@ -35,42 +39,51 @@ pub(crate) struct Tun {
 }
 
 impl Tun {
-    /// Makes the device, or attaches to the one that is there.
-    pub(crate) fn open(ifname: &IfName) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-            .open("/dev/net/tun")?;
-        let mut request = interface_request(ifname);
-        let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
-        request.ifr_ifru.ifru_flags = flags as libc::c_short;
-        attach(&file, &request)?;
-        Self::new(file, ifname)
+    /// Makes the device with this many queues, or attaches to the one that is there. One that was made for a single
+    /// queue stays so.
+    pub(crate) fn open(ifname: &IfName, lanes: usize) -> io::Result<Self> {
+        let first = open_queue()?;
+        let several = match attach(&first, ifname, libc::IFF_MULTI_QUEUE) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                attach(&first, ifname, 0)?;
+                false
+            }
+            attached => attached.map(|()| true)?,
+        };
+        let mut queues = vec![first];
+        while several && queues.len() < lanes.clamp(1, MAX_LANES) {
+            let file = open_queue()?;
+            attach(&file, ifname, libc::IFF_MULTI_QUEUE)?;
+            queues.push(file);
+        }
+        // Others can attach to a device of several queues as well, and would get a part of its packets.
+        if several && attached_queues(ifname)? != Some(queues.len()) {
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        Self::new(queues, ifname)
     }
 
     /// Goes on with the queues of a device that another process attached to.
     pub(crate) fn adopt(queues: Vec<OwnedFd>, ifname: &IfName) -> io::Result<Self> {
-        let mut queues = queues.into_iter();
-        match (queues.next(), queues.next()) {
-            (Some(queue), None) => Self::new(queue.into(), ifname),
-            _ => Err(io::Error::other("not one queue")),
+        if queues.is_empty() {
+            return Err(io::Error::other("no queue"));
         }
+        Self::new(queues.into_iter().map(File::from).collect(), ifname)
     }
 
     /// The descriptors of the queues.
     pub(crate) fn queues(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.file.as_fd()]
+        self.lanes.iter().map(File::as_fd).collect()
     }
 
-    fn new(file: File, ifname: &IfName) -> io::Result<Self> {
-        let udp_offload = set_offload(&file, TCP_OFFLOADS | UDP_OFFLOADS).is_ok();
+    fn new(lanes: Vec<File>, ifname: &IfName) -> io::Result<Self> {
+        let udp_offload = set_offload(&lanes[0], TCP_OFFLOADS | UDP_OFFLOADS).is_ok();
         if !udp_offload {
-            set_offload(&file, TCP_OFFLOADS)?;
+            set_offload(&lanes[0], TCP_OFFLOADS)?;
         }
         let flags = SockFlag::SOCK_CLOEXEC;
         let tun = Self {
-            file,
+            lanes,
             udp_offload,
             mtu: AtomicUsize::new(0),
             control: socket(AddressFamily::Unix, SockType::Datagram, flags, None)?,
@@ -80,43 +93,19 @@ impl Tun {
         Ok(tun)
     }
 
+    /// How many queues there are.
+    pub(crate) fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// A queue; numbers beyond the last begin again with the first.
+    pub(crate) fn lane(&self, number: usize) -> Lane<'_> {
+        Lane(&self.lanes[number % self.lanes.len()])
+    }
+
     /// Whether the kernel takes several datagrams in one packet.
     pub(crate) fn udp_offload(&self) -> bool {
         self.udp_offload
-    }
-
-    /// The next packet, if there is one: its header, and its length in `buffer`.
-    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<Option<(Header, usize)>> {
-        let mut header = [0; vnet::LEN];
-        let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)];
-        let length = match readv(&self.file, &mut parts) {
-            Ok(length) => length,
-            Err(nix::Error::EAGAIN) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let header = Header::parse(&header);
-        Ok(header
-            .zip(length.checked_sub(vnet::LEN))
-            // What cannot be read is as good as an empty packet: nothing is sent for it.
-            .or(Some((Header::PLAIN, 0))))
-    }
-
-    /// Hands a packet, given in parts of which the first is its [`Header`], to the kernel.
-    pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        writev(&self.file, parts)?;
-        Ok(())
-    }
-
-    /// Waits until there is a packet; false once the device is gone.
-    pub(crate) fn wait(&self) -> io::Result<bool> {
-        let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let gone = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
-        let seen = fds[0].revents().unwrap_or(PollFlags::empty());
-        Ok(!seen.intersects(gone))
     }
 
     /// The MTU of the device in bytes, as it was last asked for.
@@ -140,6 +129,55 @@ impl Tun {
     }
 }
 
+/// One queue. The kernel puts the packets of a flow into the one that packets of the same flow were last written to
+/// in the other direction, and spreads flows that it saw in no other direction.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lane<'a>(&'a File);
+
+impl Lane<'_> {
+    /// The next packet, if there is one: its header, and its length in `buffer`.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<Option<(Header, usize)>> {
+        let mut header = [0; vnet::LEN];
+        let mut parts = [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)];
+        let length = match readv(self.0, &mut parts) {
+            Ok(length) => length,
+            Err(nix::Error::EAGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let header = Header::parse(&header);
+        Ok(header
+            .zip(length.checked_sub(vnet::LEN))
+            // What cannot be read is as good as an empty packet: nothing is sent for it.
+            .or(Some((Header::PLAIN, 0))))
+    }
+
+    /// Hands a packet, given in parts of which the first is its [`Header`], to the kernel.
+    pub(crate) fn write(&self, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        writev(self.0, parts)?;
+        Ok(())
+    }
+
+    /// Waits until there is a packet; false once the device is gone.
+    pub(crate) fn wait(&self) -> io::Result<bool> {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let gone = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+        let seen = fds[0].revents().unwrap_or(PollFlags::empty());
+        Ok(!seen.intersects(gone))
+    }
+}
+
+fn open_queue() -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open("/dev/net/tun")
+}
+
 fn interface_request(ifname: &IfName) -> libc::ifreq {
     #[expect(
         unsafe_code,
@@ -154,14 +192,24 @@ fn interface_request(ifname: &IfName) -> libc::ifreq {
     request
 }
 
-fn attach(file: &File, request: &libc::ifreq) -> io::Result<()> {
+fn attach(file: &File, ifname: &IfName, more: libc::c_int) -> io::Result<()> {
+    let mut request = interface_request(ifname);
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | more;
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
     #[expect(unsafe_code, reason = "ioctls that nix does not wrap")]
     // SAFETY: the request is valid for the call, and its name is terminated.
     unsafe {
-        ioctl::tunsetiff(file.as_raw_fd(), request)?;
+        ioctl::tunsetiff(file.as_raw_fd(), &request)?;
         ioctl::tunsetpersist(file.as_raw_fd(), 1)?;
     }
     Ok(())
+}
+
+/// How many queues of a device are attached, by whomever.
+fn attached_queues(ifname: &IfName) -> io::Result<Option<usize>> {
+    let queues = Socket::open(0).and_then(|mut socket| link::tun_queues(&mut socket, ifname));
+    let queues = queues.map_err(io::Error::other)?;
+    Ok(queues.and_then(|queues| usize::try_from(queues).ok()))
 }
 
 fn set_offload(file: &File, offloads: libc::c_uint) -> io::Result<()> {

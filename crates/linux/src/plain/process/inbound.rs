@@ -62,6 +62,7 @@ fn write_large(carrier: &Carrier, packet: &mut [u8]) -> io::Result<()> {
     let header = header.emit(4);
     match carrier
         .tun
+        .lane(0)
         .write(&[IoSlice::new(&header), IoSlice::new(packet)])
     {
         Err(error) if error.raw_os_error() == Some(libc::EBADFD) => Err(error),

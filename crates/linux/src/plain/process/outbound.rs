@@ -23,11 +23,11 @@ pub(super) fn run(carrier: &Carrier) -> io::Result<()> {
     urgency::go_first();
     let mut buffer = vec![0; MAX_PACKET + SPARE];
     let mut outbox = Outbox::default();
-    while carrier.tun.wait()? {
+    while carrier.tun.lane(0).wait()? {
         loop {
             let mut gathered = 0;
             while gathered < GATHER {
-                let read = carrier.tun.read(&mut buffer[..MAX_PACKET])?;
+                let read = carrier.tun.lane(0).read(&mut buffer[..MAX_PACKET])?;
                 let Some((header, length)) = read else { break };
                 // Nothing but IPv4 is carried. Without padding: the length in the packet says where it ends.
                 if buffer[0] >> 4 == 4 {
@@ -170,7 +170,7 @@ fn send_too_big(carrier: &Carrier, message: &Outgoing<'_>) {
         let header = crate::tunnel::vnet::Header::PLAIN.emit(4);
         let parts = [io::IoSlice::new(&header), io::IoSlice::new(&error)];
         // Not taken is lost: the sender repeats the packet, and hears of it then.
-        drop(carrier.tun.write(&parts));
+        drop(carrier.tun.lane(0).write(&parts));
     }
 }
 

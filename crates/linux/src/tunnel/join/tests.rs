@@ -142,7 +142,7 @@ fn join(udp: bool, packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
     }
     let mut written = Vec::new();
     joiner
-        .drain(|parts| {
+        .drain(|_, parts| {
             written.push(parts.iter().flat_map(|part| part.iter().copied()).collect());
             Ok(())
         })

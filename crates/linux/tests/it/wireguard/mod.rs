@@ -8,6 +8,7 @@
 //! ```
 
 mod kernel;
+mod lanes;
 mod load;
 mod process;
 mod protocol;
