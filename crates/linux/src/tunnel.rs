@@ -18,6 +18,7 @@ pub(crate) mod join;
 pub(crate) mod mmsg;
 mod outbound;
 mod outbox;
+mod pace;
 mod peer;
 pub(crate) mod program;
 mod server;

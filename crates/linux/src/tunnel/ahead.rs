@@ -92,6 +92,11 @@ impl Ahead {
         }
     }
 
+    /// What was read, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.packets.iter().map(|packet| packet.length).sum()
+    }
+
     fn clear(&mut self) {
         self.used = 0;
         for mark in self.packets.drain(..).filter_map(|packet| packet.mark) {

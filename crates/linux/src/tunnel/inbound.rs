@@ -10,6 +10,7 @@ use super::handshake::Message;
 use super::join::Joiner;
 use super::mmsg::{Endpoint, Inbox};
 use super::outbox::Outbox;
+use super::pace::Pace;
 use super::peer::{OVERHEAD, Opened};
 use super::tun::Tun;
 use super::udp::Socket;
@@ -32,7 +33,13 @@ pub(super) fn run(
     let mut inbox = Inbox::new(MAX_MESSAGE);
     let mut joiner = Joiner::new(device.tun.udp_offload());
     let mut outbox = Outbox::new();
-    while let Some(_turn) = socket.receive(&mut inbox, &device.gate)? {
+    let mut pace = Pace::new();
+    loop {
+        pace.nap();
+        let Some(turn) = socket.receive(&mut inbox, &device.gate)? else {
+            return Ok(());
+        };
+        pace.woke();
         for (from, message, segment) in inbox.messages() {
             let mut batch = Batch {
                 tables: &device.tables(),
@@ -56,8 +63,9 @@ pub(super) fn run(
         }
         joiner.flush(&device.tun)?;
         outbox.flush(&device.udp);
+        drop(turn);
+        pace.came(inbox.bytes());
     }
-    Ok(())
 }
 
 /// Takes one message that another process read from the socket.

@@ -180,6 +180,11 @@ impl Inbox {
         Ok(count)
     }
 
+    /// What was received, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.received.iter().map(|message| message.length).sum()
+    }
+
     /// The messages: where each is from, its bytes, and the size of the datagrams that they are made of (the
     /// last may be shorter).
     pub(crate) fn messages(&self) -> impl Iterator<Item = (Endpoint, &[u8], usize)> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::ahead::Ahead;
 use super::device::Device;
 use super::outbox::Outbox;
+use super::pace::Pace;
 use super::peer::{HANDSHAKE_SPACE, OVERHEAD, Sealed};
 use super::split::split;
 use super::vnet::Header;
@@ -27,10 +28,18 @@ fn carry(device: &Device, number: usize) -> io::Result<()> {
     let lane = device.tun.lane(number);
     let mut ahead = Ahead::new();
     let mut outbox = Outbox::new();
-    while lane.wait()? {
+    let mut pace = Pace::new();
+    loop {
+        pace.nap();
+        if !lane.wait()? {
+            return Ok(());
+        }
+        pace.woke();
+        let mut bytes = 0;
         loop {
             let turn = device.gate.enter();
             let empty = ahead.fill(lane)?;
+            bytes += ahead.bytes();
             ahead.each_light(|header, buffer, length| {
                 seal(device, header, buffer, length, &mut outbox);
             });
@@ -44,8 +53,8 @@ fn carry(device: &Device, number: usize) -> io::Result<()> {
                 break;
             }
         }
+        pace.came(bytes);
     }
-    Ok(())
 }
 
 /// Encrypts a packet of the TUN device for the peer that its destination belongs to.

@@ -26,6 +26,10 @@ struct Attributes {
 
 /// Puts the calling thread before others. Where that is not allowed it runs like any other.
 pub(crate) fn go_first() {
+    // A nap of 40 µs is not to become one of 90.
+    if let Err(error) = nix::sys::prctl::set_timerslack(1_000) {
+        tracing::debug!(%error, "ask for exact timers");
+    }
     let attributes = Attributes {
         size: size_of::<Attributes>() as u32,
         policy: libc::SCHED_OTHER as u32,
