@@ -37,6 +37,8 @@ pub struct Effective {
     pub interfaces: BTreeMap<IfName, InterfaceIntent>,
     /// WireGuard interfaces that routerd makes.
     pub wireguard: BTreeMap<IfName, WireGuardIntent>,
+    /// The further devices of WireGuard interfaces whose flows are spread over several; each is in `wireguard` too.
+    pub stripes: BTreeMap<IfName, Vec<IfName>>,
     /// Tunnels without encryption of their own that routerd makes.
     pub plain_tunnels: BTreeMap<IfName, PlainTunnelIntent>,
     /// The peers inside each tunnel, and who names them.
@@ -75,6 +77,13 @@ impl Effective {
     /// Whether routerd makes this interface.
     pub fn makes(&self, ifname: &IfName) -> bool {
         self.wireguard.contains_key(ifname) || self.plain_tunnels.contains_key(ifname)
+    }
+
+    /// The interface that this one is a further stripe of.
+    pub fn striped(&self, ifname: &IfName) -> Option<&IfName> {
+        let mut stripes = self.stripes.iter();
+        let found = stripes.find(|(_, stripes)| stripes.contains(ifname));
+        found.map(|(first, _)| first)
     }
 }
 
@@ -201,6 +210,11 @@ pub enum RouteTarget {
         /// `via`.
         gateway: Option<Ipv4Addr>,
     },
+    /// Out of several devices, each flow by one of them (`nexthop dev …`).
+    Spread {
+        /// In the order of their numbers.
+        devices: Vec<IfName>,
+    },
     /// Dropped.
     Blackhole,
 }
@@ -210,8 +224,23 @@ impl RouteTarget {
     pub fn gateway(&self) -> Option<Ipv4Addr> {
         match self {
             Self::Unicast { gateway, .. } => *gateway,
-            Self::Blackhole => None,
+            Self::Spread { .. } | Self::Blackhole => None,
         }
+    }
+
+    /// `dev`, as many as there are.
+    pub fn devices(&self) -> impl Iterator<Item = &IfName> {
+        let (one, several) = match self {
+            Self::Unicast { device, .. } => (device.as_ref(), &[][..]),
+            Self::Spread { devices } => (None, &devices[..]),
+            Self::Blackhole => (None, &[][..]),
+        };
+        one.into_iter().chain(several)
+    }
+
+    /// Whether packets may leave by this device.
+    pub fn leaves_by(&self, ifname: &IfName) -> bool {
+        self.devices().any(|device| device == ifname)
     }
 }
 

@@ -84,10 +84,7 @@ impl<'a> Host<'a> {
         let routes = self.observed.routes.iter();
         let ours = |r: &Route| is_our_route(r) || is_of_bgp(r);
         let mut foreign = routes.filter(|r| !ours(r) && r.protocol != KERNEL_PROTOCOL);
-        foreign.any(|route| match &route.target {
-            RouteTarget::Unicast { device, .. } => device.as_ref() == Some(ifname),
-            RouteTarget::Blackhole => false,
-        })
+        foreign.any(|route| route.target.leaves_by(ifname))
     }
 
     /// The default route of somebody else that leads through a gateway.
@@ -194,6 +191,10 @@ pub(crate) fn is_of_bgp(route: &Route) -> bool {
 pub(crate) fn target_words(target: &RouteTarget) -> String {
     match target {
         RouteTarget::Blackhole => "blackhole".to_owned(),
+        RouteTarget::Spread { devices } => {
+            let hops = devices.iter().map(|device| format!("nexthop dev {device}"));
+            hops.collect::<Vec<_>>().join(" ")
+        }
         RouteTarget::Unicast { device, gateway } => {
             let via = gateway.map(|gateway| format!("via {gateway}"));
             let dev = device.as_ref().map(|device| format!("dev {device}"));

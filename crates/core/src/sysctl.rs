@@ -45,11 +45,14 @@ pub enum SysctlKey {
     /// `promote_secondaries`: when the first address of a subnet goes, the next one takes its place instead
     /// of going with it. The kernel does so if either `all` or the interface says so.
     PromoteSecondaries,
+    /// `net.ipv4.fib_multipath_hash_policy`, one for the host: 0 spreads over several next hops by addresses, 1 by
+    /// addresses and ports.
+    MultipathHashPolicy,
 }
 
 impl SysctlKey {
     /// All of them: each is observed for every scope.
-    pub const EVERY: [Self; 8] = [
+    pub const EVERY: [Self; 9] = [
         Self::Forwarding,
         Self::RpFilter,
         Self::SendRedirects,
@@ -58,11 +61,16 @@ impl SysctlKey {
         Self::ArpIgnore,
         Self::ProxyDelay,
         Self::PromoteSecondaries,
+        Self::MultipathHashPolicy,
     ];
 
-    /// Whether there is such a setting in this scope (`net.ipv4.neigh` has no `all`).
+    /// Whether there is such a setting in this scope (`net.ipv4.neigh` has no `all`, and some are not of an interface).
     pub fn exists_in(self, scope: &Scope) -> bool {
-        self != Self::ProxyDelay || *scope != Scope::All
+        match self {
+            Self::ProxyDelay => *scope != Scope::All,
+            Self::MultipathHashPolicy => *scope == Scope::All,
+            _ => true,
+        }
     }
 }
 
@@ -102,6 +110,9 @@ impl Sysctl {
             SysctlKey::ArpIgnore => ("conf", "arp_ignore"),
             SysctlKey::ProxyDelay => ("neigh", "proxy_delay"),
             SysctlKey::PromoteSecondaries => ("conf", "promote_secondaries"),
+            SysctlKey::MultipathHashPolicy => {
+                return "net/ipv4/fib_multipath_hash_policy".to_owned();
+            }
         };
         let scope = match &self.scope {
             Scope::All => "all",

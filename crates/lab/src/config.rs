@@ -90,6 +90,12 @@ pub fn with_unrelated(config: &str) -> String {
     format!("{config}{route}")
 }
 
+/// The same with the flows spread over several tunnels.
+pub fn with_stripes(config: &str, stripes: u8) -> String {
+    let port = format!("        listenPort: {WIREGUARD_PORT}\n");
+    config.replace(&port, &format!("{port}        stripes: {stripes}\n"))
+}
+
 /// The same with packets cut that forbid it.
 pub fn with_fragments_forced(config: &str) -> String {
     let option = "        pathMTU:\n          forceFragmentIPv4: true\n";
@@ -393,6 +399,7 @@ mod tests {
                     (with_unrelated(&config), &[]),
                     (with_impossible(&config, 51999), &[]),
                     (federated(&entry.parameters, site, key), &[]),
+                    (with_stripes(&config, 4), &[]),
                     (config, &[]),
                     (
                         with_fragments_forced(&whole(&entry.parameters, site, key)),

@@ -13,6 +13,7 @@ mod low_pmtu;
 mod operator;
 mod provider_outage;
 mod secrecy;
+mod striped;
 mod trial;
 mod two_site;
 
@@ -67,6 +68,12 @@ pub const ALL: &[Scenario] = &[
         summary: "an underlay that carries less, and changes: the limit exact, senders told",
         parameters: crate::topology::wide_two_site(Cloud::Oci),
         run: low_pmtu::run,
+    },
+    Scenario {
+        id: "two-site-striped",
+        summary: "flows over four tunnels, each with its share; and back to one",
+        parameters: sites(Cloud::Oci, false),
+        run: striped::run,
     },
     Scenario {
         id: "two-site-guest-agent",

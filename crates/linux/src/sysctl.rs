@@ -38,7 +38,11 @@ pub fn read_shared() -> io::Result<Vec<(Sysctl, i32)>> {
         if key == SysctlKey::ProxyDelay {
             continue;
         }
-        for sysctl in [Sysctl::all(key), Sysctl::default_of(key)] {
+        let both = [Sysctl::all(key), Sysctl::default_of(key)];
+        for sysctl in both
+            .into_iter()
+            .filter(|sysctl| key.exists_in(&sysctl.scope))
+        {
             if let Some(value) = read(&sysctl)? {
                 values.push((sysctl, value));
             }

@@ -71,6 +71,8 @@ pub(crate) struct Draft {
     pub(crate) devices: BTreeMap<ResourceId, Device>,
     /// The peers of each WireGuard interface.
     pub(crate) peers: BTreeMap<IfName, Vec<Peer>>,
+    /// WireGuard interfaces that are to be several.
+    pub(crate) stripes: BTreeMap<IfName, Stripes>,
     /// Ways to other sites, by the name of their OverlayPeer.
     pub(crate) paths: BTreeMap<String, Path>,
     /// Plain tunnels; [`crate::Effective::plain_tunnels`] has those whose other end is known.
@@ -107,6 +109,13 @@ pub(crate) struct Device {
     /// The MTU it is given, or said to have.
     pub(crate) mtu: Option<u32>,
     pub(crate) mtu_mark: Mark,
+}
+
+/// How many tunnels an interface is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stripes {
+    pub(crate) count: u8,
+    pub(crate) mark: Mark,
 }
 
 /// A WireGuard peer.

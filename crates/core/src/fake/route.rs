@@ -85,12 +85,14 @@ impl FakeKernel {
         if let Some(source) = route.preferred_source {
             changed(self.is_local(source.into()), "Invalid argument")?;
         }
+        for device in route.target.devices() {
+            self.need_link(device)?;
+            changed(self.is_up(device), "Network is down")?;
+        }
         let RouteTarget::Unicast { device, gateway } = &route.target else {
             return Ok(());
         };
         let device = device.as_ref().ok_or("a step left its device open")?;
-        self.need_link(device)?;
-        changed(self.is_up(device), "Network is down")?;
         let on_link = gateway.is_none_or(|gateway| self.is_on_link(gateway, device));
         changed(on_link, "Nexthop has invalid gateway")
     }
@@ -107,11 +109,18 @@ impl FakeKernel {
     /// Drops the routes whose device is gone or down.
     pub(crate) fn flush_routes(&mut self) {
         let links = &self.host.links;
+        let is_up = |device: &api::IfName| links.get(device).is_some_and(|link| link.up);
+        for route in &mut self.host.routes {
+            if let RouteTarget::Spread { devices } = &mut route.target {
+                devices.retain(is_up);
+            }
+        }
         let alive = |route: &Route| match &route.target {
             RouteTarget::Unicast {
                 device: Some(device),
                 ..
-            } => links.get(device).is_some_and(|link| link.up),
+            } => is_up(device),
+            RouteTarget::Spread { devices } => !devices.is_empty(),
             _ => true,
         };
         self.host.routes.retain(alive);
@@ -137,10 +146,8 @@ impl FakeKernel {
             let metric = std::cmp::Reverse(r.key.metric);
             (r.key.destination.prefix_len(), metric)
         })?;
-        let RouteTarget::Unicast { device, gateway } = &best.target else {
-            return None;
-        };
-        let device = device.clone()?;
+        let gateway = best.target.gateway();
+        let device = best.target.devices().next()?.clone();
         let on_device = self.host.addresses.iter().filter(|a| a.ifname == device);
         let source = on_device.map(|a| a.net.addr()).find(IpAddr::is_ipv4);
         let mtu = self.host.links.get(&device)?.mtu;

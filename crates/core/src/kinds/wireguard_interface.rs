@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::Kind;
 use super::field::{AbsolutePath, InlineKey, InterfaceAddress, Text};
-use crate::config::draft::{Device, Draft, Resource};
+use crate::config::draft::{Device, Draft, Resource, Stripes};
 use crate::config::sink::Sink;
 use crate::effective::WireGuardIntent;
 use crate::key::KeySource;
@@ -32,6 +32,11 @@ pub(crate) struct WireGuardInterface {
     /// The UDP port to listen on. Default: any free one, which peers cannot know.
     #[schemars(range(min = 1, max = 65535))]
     listen_port: Option<u16>,
+    /// How many tunnels the flows are spread over, each with its own port and its own processor: NAME, NAME-1 and so on
+    /// listen on consecutive ports from `listenPort`, and call their peers on consecutive ports. Both ends need the same
+    /// number. Default: 1.
+    #[schemars(range(min = 1, max = 8))]
+    stripes: Option<u8>,
     /// The MTU in bytes. Default: the path MTU of the underlay less WireGuard's overhead (60 over IPv4, 80 over IPv6).
     #[schemars(range(min = 576, max = 65455))]
     mtu: Option<u32>,
@@ -79,6 +84,16 @@ addresses: [10.255.0.1/32]
             mtu: self.mtu,
             peers: Default::default(),
         };
+        if let Some(stripes) = self.stripes.filter(|stripes| *stripes > 1) {
+            let mark = resource.at("stripes");
+            draft.stripes.insert(
+                ifname.clone(),
+                Stripes {
+                    count: stripes,
+                    mark,
+                },
+            );
+        }
         draft.effective.wireguard.insert(ifname, intent);
     }
 }

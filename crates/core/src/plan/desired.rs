@@ -8,7 +8,7 @@ use api::plan::Waiting;
 use api::{IfName, MobileAddress, ResourceId};
 use ipnet::IpNet;
 
-use crate::effective::{PlainTunnelIntent, RouteKey, RouteTarget, WireGuardIntent};
+use crate::effective::{PlainTunnelIntent, RouteKey, WireGuardIntent};
 use crate::encapsulation::PlainTunnel;
 use crate::key::{KeySource, PublicKey};
 use crate::observed::{Driver, MssClamp, Route};
@@ -120,10 +120,7 @@ impl<'a> Desired<'a> {
 
     /// Whether anything that is wanted hangs on this link.
     pub(crate) fn uses(&self, ifname: &IfName) -> bool {
-        let leaves_by = |wish: &RouteWish<'_>| match &wish.route.target {
-            RouteTarget::Unicast { device, .. } => device.as_ref() == Some(ifname),
-            RouteTarget::Blackhole => false,
-        };
+        let leaves_by = |wish: &RouteWish<'_>| wish.route.target.leaves_by(ifname);
         self.addresses.keys().any(|(name, _)| *name == ifname)
             || self.captures.values().any(|name| *name == ifname)
             || self.routes.values().any(leaves_by)

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use api::IfName;
 
-use crate::effective::RouteTarget;
 use crate::host::Host;
 use crate::sysctl::Scope;
 use crate::{Effective, Observed};
@@ -41,12 +40,8 @@ pub(super) fn without(observed: &Observed, gone: &BTreeSet<IfName>) -> Observed 
         .retain(|address| !gone.contains(&address.ifname));
     rest.proxy_neighbours
         .retain(|proxy| !gone.contains(&proxy.ifname));
-    rest.routes.retain(|route| match &route.target {
-        RouteTarget::Unicast { device, .. } => {
-            !device.as_ref().is_some_and(|device| gone.contains(device))
-        }
-        RouteTarget::Blackhole => true,
-    });
+    rest.routes
+        .retain(|route| !route.target.devices().any(|device| gone.contains(device)));
     rest.sysctls.retain(|sysctl, _| match &sysctl.scope {
         Scope::Interface(ifname) => !gone.contains(ifname),
         _ => true,

@@ -30,7 +30,7 @@ use std::net::SocketAddr;
 use api::plan::{PlanView, Waiting};
 use api::{IfName, MobileAddress, ResourceId};
 
-use crate::effective::{CaptureMethod, DeliveryIntent, RouteTarget};
+use crate::effective::{CaptureMethod, DeliveryIntent};
 use crate::host::Host;
 use crate::key::KeySource;
 use crate::observed::Query;
@@ -62,7 +62,7 @@ pub fn query(effective: &Effective) -> Query {
         bgp: bgp::concerned(effective),
         ..Query::default()
     };
-    for intent in effective.wireguard.values() {
+    for (ifname, intent) in &effective.wireguard {
         if let KeySource::File(path) = &intent.private_key {
             query.key_files.insert(path.clone());
         }
@@ -71,7 +71,9 @@ pub fn query(effective: &Effective) -> Query {
             query
                 .lookups
                 .extend(peer.endpoint.map(|endpoint| endpoint.ip()));
-            if let Some(SocketAddr::V4(endpoint)) = peer.endpoint {
+            // All stripes go the same way.
+            let first = effective.striped(ifname).is_none();
+            if let Some(SocketAddr::V4(endpoint)) = peer.endpoint.filter(|_| first) {
                 query.endpoints.insert(endpoint);
             }
         }
@@ -146,12 +148,9 @@ pub fn responders(
     let desired = resolve(effective, &host);
     let routes = observed.routes.iter();
     let delivered: BTreeSet<_> = routes
-        .filter_map(|route| match &route.target {
-            RouteTarget::Unicast {
-                device: Some(device),
-                ..
-            } => Some((route.key.destination, device)),
-            _ => None,
+        .flat_map(|route| {
+            let devices = route.target.devices();
+            devices.map(|device| (route.key.destination, device))
         })
         .collect();
     let mut responders: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();

@@ -163,7 +163,10 @@ fn write_route(f: &mut fmt::Formatter<'_>, verb: &str, route: &Route) -> fmt::Re
     write!(f, "ip route {verb} ")?;
     match &route.target {
         RouteTarget::Blackhole => write!(f, "blackhole {}", key.destination)?,
-        target => write!(f, "{} {}", key.destination, target_words(target))?,
+        RouteTarget::Spread { .. } => write!(f, "{}", key.destination)?,
+        target @ RouteTarget::Unicast { .. } => {
+            write!(f, "{} {}", key.destination, target_words(target))?;
+        }
     }
     if let Some(source) = route.preferred_source {
         write!(f, " src {source}")?;
@@ -174,6 +177,10 @@ fn write_route(f: &mut fmt::Formatter<'_>, verb: &str, route: &Route) -> fmt::Re
     }
     if route.protocol == OWNER_PROTOCOL {
         write!(f, " proto {OWNER_PROTOCOL}")?;
+    }
+    if let RouteTarget::Spread { .. } = route.target {
+        // `ip route` takes nothing behind the next hops.
+        write!(f, " {}", target_words(&route.target))?;
     }
     Ok(())
 }

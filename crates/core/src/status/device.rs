@@ -1,5 +1,6 @@
 //! Interfaces and tunnels.
 
+use api::IfName;
 use serde_json::{Value, json};
 
 use super::{About, Reports, Scene};
@@ -46,9 +47,15 @@ pub(crate) fn mac_words(mac: [u8; 6]) -> String {
 
 pub(super) fn report_tunnels<'a>(scene: &Scene<'a>, reports: &mut Reports<'a>) {
     for (ifname, intent) in &scene.effective.wireguard {
+        if scene.effective.striped(ifname).is_some() {
+            continue;
+        }
         let device = scene.host.observed.wireguard.get(ifname);
         let about = reports.about(&intent.owner);
         about.fact("ifname", ifname.as_str());
+        if let Some(stripes) = scene.effective.stripes.get(ifname) {
+            report_stripes(ifname, stripes, scene.host, about);
+        }
         if let Some(link) = scene.host.link(ifname) {
             about.fact("mtu", link.mtu);
         }
@@ -72,6 +79,18 @@ pub(super) fn report_tunnels<'a>(scene: &Scene<'a>, reports: &mut Reports<'a>) {
             }
         }
     }
+}
+
+/// How many stripes there are, and those with a session to each peer.
+fn report_stripes(first: &IfName, others: &[IfName], host: &Host<'_>, about: &mut About) {
+    let all = std::iter::once(first).chain(others);
+    let alive = all.filter(|ifname| {
+        let device = host.observed.wireguard.get(*ifname);
+        device.is_some_and(|device| device.peers.values().all(is_alive))
+    });
+    let alive: Vec<_> = alive.map(IfName::as_str).collect();
+    about.fact("stripes", others.len() + 1);
+    about.fact("stripesAlive", json!(alive));
 }
 
 pub(super) fn report_plain_tunnels<'a>(scene: &Scene<'a>, reports: &mut Reports<'a>) {
@@ -118,12 +137,7 @@ pub(super) fn report_paths<'a>(scene: &Scene<'a>, reports: &mut Reports<'a>) {
     }
 }
 
-fn report_underlay(
-    ifname: &api::IfName,
-    intent: &WireGuardIntent,
-    host: &Host<'_>,
-    about: &mut About,
-) {
+fn report_underlay(ifname: &IfName, intent: &WireGuardIntent, host: &Host<'_>, about: &mut About) {
     match underlay_path_mtu(ifname, intent, host) {
         Underlay::Known { path, .. } => about.fact("underlayPMTU", path),
         Underlay::NoRoute => about.problem("there is no route to any peer"),

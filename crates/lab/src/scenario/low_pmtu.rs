@@ -1,7 +1,7 @@
 //! An underlay that carries less than the routers' links: what fits is found, followed when it changes, and told to the
 //! senders to the byte, whatever carries the packets.
 
-mod sizes;
+pub(super) mod sizes;
 
 use std::time::Duration;
 

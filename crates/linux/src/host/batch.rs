@@ -95,10 +95,9 @@ impl Indices {
             .ok_or_else(|| format!("no such interface: {ifname}"))
     }
 
-    fn of_device(&mut self, route: &Route) -> Result<Option<u32>, String> {
-        device(route)
-            .map(|ifname| self.existing(ifname))
-            .transpose()
+    fn of_devices(&mut self, route: &Route) -> Result<Vec<u32>, String> {
+        let devices = route.target.devices();
+        devices.map(|ifname| self.existing(ifname)).collect()
     }
 }
 
@@ -109,13 +108,13 @@ fn build(indices: &mut Indices, action: &Action) -> Result<Option<Request>, Stri
         Action::RemoveAddress { ifname, net } => indices
             .get(ifname)?
             .map(|index| address::remove(index, *net)),
-        Action::AddRoute(route) => Some(route::add(route, indices.of_device(route)?)),
-        Action::ReplaceRoute(route) => Some(route::replace(route, indices.of_device(route)?)),
+        Action::AddRoute(route) => Some(route::add(route, &indices.of_devices(route)?)),
+        Action::ReplaceRoute(route) => Some(route::replace(route, &indices.of_devices(route)?)),
         Action::RemoveRoute(route) => match device(route) {
             Some(ifname) => indices
                 .get(ifname)?
-                .map(|index| route::remove(route, Some(index))),
-            None => Some(route::remove(route, None)),
+                .map(|index| route::remove(route, &[index])),
+            None => Some(route::remove(route, &[])),
         },
         Action::AddProxyNeighbour { ifname, address } => {
             Some(neighbour::add(indices.existing(ifname)?, *address))
@@ -127,10 +126,11 @@ fn build(indices: &mut Indices, action: &Action) -> Result<Option<Request>, Stri
     })
 }
 
+/// The device whose end takes the route with it.
 fn device(route: &Route) -> Option<&IfName> {
     match &route.target {
         RouteTarget::Unicast { device, .. } => device.as_ref(),
-        RouteTarget::Blackhole => None,
+        RouteTarget::Spread { .. } | RouteTarget::Blackhole => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use api::IfName;
 use ipnet::Ipv4Net;
 use nix::errno::Errno;
 use routerd_core::OWNER_PROTOCOL;
@@ -73,6 +74,12 @@ fn parse(message: Message<'_>, names: &Names) -> Option<Route> {
 }
 
 fn unicast(attributes: Attributes<'_>, names: &Names) -> Option<RouteTarget> {
+    if let Some(devices) = attributes
+        .find(libc::RTA_MULTIPATH)
+        .and_then(|hops| spread(hops, names))
+    {
+        return Some(RouteTarget::Spread { devices });
+    }
     let (index, attributes) = match attributes.find(libc::RTA_MULTIPATH) {
         Some(hops) => {
             let length = usize::from(super::u16_at(hops, 0)?);
@@ -91,33 +98,53 @@ fn unicast(attributes: Attributes<'_>, names: &Names) -> Option<RouteTarget> {
     (device.is_some() || gateway.is_some()).then_some(RouteTarget::Unicast { device, gateway })
 }
 
-/// The request that adds a route as ours, unless there is any with this table, destination and metric; `index` is that
-/// of the target's device.
-pub fn add(route: &Route, index: Option<u32>) -> Request {
+/// The devices of several next hops without a gateway. One whose device is gone or down is no next hop any more.
+fn spread(mut hops: &[u8], names: &Names) -> Option<Vec<IfName>> {
+    const RTNH_F_DEAD: u8 = 1;
+    let mut devices = Vec::new();
+    while let Some(length) = super::u16_at(hops, 0) {
+        let length = usize::from(length);
+        let attributes = Attributes::new(hops.get(NEXT_HOP..length)?);
+        if attributes.find(libc::RTA_GATEWAY).is_some() {
+            return None;
+        }
+        let index = u32_at(hops, 4)?;
+        let dead = hops[2] & RTNH_F_DEAD != 0;
+        devices.extend(names.get(&index).filter(|_| !dead).cloned());
+        hops = hops.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some(devices)
+}
+
+/// The request that adds a route as ours, unless there is any with this table, destination and metric; `indices` are
+/// those of the target's devices.
+pub fn add(route: &Route, indices: &[u32]) -> Request {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    request(libc::RTM_NEWROUTE, flags, route, index)
+    request(libc::RTM_NEWROUTE, flags, route, indices)
 }
 
 /// The request that puts a route in the place of the one with this table, destination and metric, in one step.
-pub fn replace(route: &Route, index: Option<u32>) -> Request {
+pub fn replace(route: &Route, indices: &[u32]) -> Request {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
-    request(libc::RTM_NEWROUTE, flags, route, index)
+    request(libc::RTM_NEWROUTE, flags, route, indices)
 }
 
 /// The request that removes a route of ours; the same route of somebody else does not match.
-pub fn remove(route: &Route, index: Option<u32>) -> Request {
-    request(libc::RTM_DELROUTE, 0, route, index)
+pub fn remove(route: &Route, indices: &[u32]) -> Request {
+    request(libc::RTM_DELROUTE, 0, route, indices)
 }
 
-fn request(kind: u16, flags: i32, route: &Route, index: Option<u32>) -> Request {
+fn request(kind: u16, flags: i32, route: &Route, indices: &[u32]) -> Request {
     let (gateway, route_type) = match &route.target {
-        RouteTarget::Unicast { gateway, .. } => (*gateway, libc::RTN_UNICAST),
+        RouteTarget::Unicast { .. } | RouteTarget::Spread { .. } => {
+            (route.target.gateway(), libc::RTN_UNICAST)
+        }
         RouteTarget::Blackhole => (None, libc::RTN_BLACKHOLE),
     };
     let scope = match (&route.target, gateway) {
         // Matches any.
         _ if kind == libc::RTM_DELROUTE => libc::RT_SCOPE_NOWHERE,
-        (RouteTarget::Unicast { .. }, None) => libc::RT_SCOPE_LINK,
+        (RouteTarget::Unicast { .. } | RouteTarget::Spread { .. }, None) => libc::RT_SCOPE_LINK,
         _ => libc::RT_SCOPE_UNIVERSE,
     };
     let header = fixed(
@@ -130,8 +157,10 @@ fn request(kind: u16, flags: i32, route: &Route, index: Option<u32>) -> Request 
         .with(libc::RTA_DST, &route.key.destination.network().octets())
         .with_u32(libc::RTA_TABLE, route.key.table)
         .with_u32(libc::RTA_PRIORITY, route.key.metric);
-    if let Some(index) = index {
-        request = request.with_u32(libc::RTA_OIF, index);
+    match indices {
+        [] => {}
+        [index] => request = request.with_u32(libc::RTA_OIF, *index),
+        several => request = request.with(libc::RTA_MULTIPATH, &next_hops(several)),
     }
     if let Some(gateway) = gateway {
         request = request.with(libc::RTA_GATEWAY, &gateway.octets());
@@ -140,6 +169,16 @@ fn request(kind: u16, flags: i32, route: &Route, index: Option<u32>) -> Request 
         request = request.with(libc::RTA_PREFSRC, &source.octets());
     }
     request
+}
+
+/// A `struct rtnexthop` for each device, of equal weight.
+fn next_hops(indices: &[u32]) -> Vec<u8> {
+    let hop = |index: &u32| {
+        let length = (NEXT_HOP as u16).to_ne_bytes();
+        let index = index.to_ne_bytes();
+        [&length[..], &[0, 0], &index].concat()
+    };
+    indices.iter().flat_map(hop).collect()
 }
 
 fn fixed(prefix_length: u8, protocol: u8, scope: u8, kind: u8) -> [u8; FIXED] {

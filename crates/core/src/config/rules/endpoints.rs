@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::Context;
 use crate::config::draft::{Draft, Peer};
 use crate::config::sink::Sink;
-use crate::effective::{RouteKey, RouteTarget};
+use crate::effective::RouteKey;
 use crate::kinds::field::RouteTable;
 
 pub(super) fn check(draft: &mut Draft, _: &Context<'_>, sink: &mut Sink<'_>) {
@@ -50,7 +50,8 @@ fn listen_ports(draft: &Draft, sink: &mut Sink<'_>) {
                 let found = Diagnostic::error("duplicate-listen-port", message)
                     .about(&tunnel.owner)
                     .hint("give one of them another port");
-                if let Some(device) = draft.device_of(ifname) {
+                let first = draft.effective.striped(ifname).unwrap_or(ifname);
+                if let Some(device) = draft.device_of(first) {
                     sink.push(device.mark, found);
                 }
             }
@@ -138,10 +139,8 @@ fn best_route(draft: &Draft, address: Ipv4Addr) -> Option<(&RouteKey, Option<&If
         .rev()
         .filter_map(|length| Ipv4Net::new(address, length).ok());
     let mut routes = nets.filter_map(|net| draft.routes_to(RouteTable::MAIN.0, net.trunc()).next());
-    routes.next().map(|(key, route)| match &route.target {
-        RouteTarget::Unicast { device, .. } => (key, device.as_ref()),
-        RouteTarget::Blackhole => (key, None),
-    })
+    let best = routes.next();
+    best.map(|(key, route)| (key, route.target.devices().next()))
 }
 
 /// Whether another interface is known to have the address in a subnet longer than `length`.

@@ -13,6 +13,7 @@ mod overlaps;
 mod overlay_routes;
 mod plain_tunnels;
 mod routes;
+mod stripes;
 mod unused;
 
 use std::collections::BTreeSet;
@@ -35,6 +36,7 @@ const RULES: &[Rule] = &[
     plain_tunnels::derive,
     overlay_routes::derive,
     allowed_ips::derive,
+    stripes::derive,
     overlaps::check_allowed_ips,
     overlaps::check_domains,
     addresses::check,

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::hybrid;
 use crate::doctor::findings::{Entry, Findings, Tally};
 use crate::doctor::scene::{RESTART, Scene};
-use crate::effective::{RouteTarget, WireGuardIntent};
+use crate::effective::WireGuardIntent;
 use crate::key::PublicKey;
 use crate::observed::WireGuardDevice;
 
@@ -33,11 +33,8 @@ fn check_tunnel(
     let allowed = allowed(device);
     let mut tally = Tally::default();
     for (key, route) in &scene.effective.routes {
-        let into_tunnel = match &route.target {
-            RouteTarget::Unicast { device, .. } => device.as_ref() == Some(tunnel),
-            RouteTarget::Blackhole => false,
-        };
-        if !into_tunnel {
+        let first = scene.effective.striped(tunnel).unwrap_or(tunnel);
+        if !route.target.leaves_by(first) {
             continue;
         }
         let destination = key.destination;

@@ -5,7 +5,6 @@ use ipnet::Ipv4Net;
 use super::hybrid;
 use crate::doctor::findings::{Entry, Findings};
 use crate::doctor::scene::{MAIN_TABLE, Scene};
-use crate::effective::RouteTarget;
 use crate::host::target_words;
 
 pub(super) const CHECK: Entry = hybrid("default-route", check);
@@ -18,10 +17,7 @@ fn check(scene: &Scene<'_>, findings: &mut Findings) {
     let routes = scene.host.observed.routes.iter();
     // `0.0.0.0/1` with `128.0.0.0/1` is a default route in disguise.
     let wide = routes.filter(|r| r.key.table == MAIN_TABLE && r.key.destination.prefix_len() <= 1);
-    let mut captive = wide.filter(|route| match &route.target {
-        RouteTarget::Unicast { device, .. } => device.as_ref().is_some_and(|d| tunnels.contains(d)),
-        RouteTarget::Blackhole => false,
-    });
+    let mut captive = wide.filter(|route| route.target.devices().any(|d| tunnels.contains(d)));
     if let Some(route) = captive.next() {
         let (destination, target) = (route.key.destination, target_words(&route.target));
         let detail = format!("everything leaves by the tunnel: {destination} {target}");

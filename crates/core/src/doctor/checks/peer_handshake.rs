@@ -59,6 +59,13 @@ fn check_peer(
             let detail = format!(
                 "{since} with {public_key}, {traces}; the other side must have this key, and know {ours}"
             );
+            if let Some(first) = scene.effective.striped(tunnel) {
+                let detail = format!(
+                    "stripe {tunnel}: {since} with {public_key}, {traces}; the others carry its flows; the other side \
+                     needs as many stripes as {first} has here, and an open port for each"
+                );
+                return findings.warn(&intent.owner, detail, listen(tunnel, peer, device, scene));
+            }
             findings.fail(&intent.owner, detail, listen(tunnel, peer, device, scene));
         }
     }

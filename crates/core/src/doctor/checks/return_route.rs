@@ -43,10 +43,7 @@ fn check(scene: &Scene<'_>, findings: &mut Findings) {
 }
 
 fn leaves_by(target: &RouteTarget, ifname: &IfName) -> bool {
-    match target {
-        RouteTarget::Unicast { device, .. } => device.as_ref() == Some(ifname),
-        RouteTarget::Blackhole => false,
-    }
+    target.leaves_by(ifname)
 }
 
 /// The part of the domain that the capture interface says is on its link; all of it if it says nothing.

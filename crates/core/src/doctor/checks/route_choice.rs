@@ -24,6 +24,7 @@ fn check(scene: &Scene<'_>, findings: &mut Findings) {
         let tally = tallies.entry(&intent.tunnel).or_default();
         let way = scene.host.observed.lookups.get(&IpAddr::V4(address.addr()));
         let chosen = way.map(|way| &way.device);
+        let chosen = chosen.map(|device| scene.effective.striped(device).unwrap_or(device));
         if chosen == Some(&intent.tunnel) {
             let detail = format!("the kernel sends {address} to {}", intent.tunnel);
             tally.pass(&intent.owner, detail);
@@ -56,7 +57,9 @@ fn fault(
         let (destination, metric) = (route.key.destination, route.key.metric);
         let words = match route.target {
             RouteTarget::Blackhole => format!("blackhole {destination} metric {metric}"),
-            RouteTarget::Unicast { .. } => format!("{destination} {target} metric {metric}"),
+            RouteTarget::Unicast { .. } | RouteTarget::Spread { .. } => {
+                format!("{destination} {target} metric {metric}")
+            }
         };
         let detail = format!(
             "{instead}: the route {words} of protocol {} is better",

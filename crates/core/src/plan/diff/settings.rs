@@ -63,7 +63,8 @@ fn is_right(sysctl: &Sysctl, current: i32, all: Option<i32>, wanted: i32) -> boo
         SysctlKey::SendRedirects
         | SysctlKey::ProxyArp
         | SysctlKey::ProxyDelay
-        | SysctlKey::PromoteSecondaries => current == wanted,
+        | SysctlKey::PromoteSecondaries
+        | SysctlKey::MultipathHashPolicy => current == wanted,
     }
 }
 

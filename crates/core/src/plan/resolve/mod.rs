@@ -6,6 +6,7 @@ mod links;
 mod plain;
 mod routes;
 mod settings;
+mod stripes;
 mod tunnels;
 
 pub(crate) use tunnels::{Underlay, underlay_path_mtu};
@@ -29,6 +30,7 @@ pub(crate) fn resolve<'a>(effective: &'a Effective, host: &Host<'a>) -> Desired<
     routes::resolve_routes(effective, host, &after, &mut desired);
     captures::resolve_captures(effective, host, &after, &mut desired);
     settings::resolve_delivery(effective, host, &after, &mut desired);
+    stripes::want_spreading(effective, &mut desired);
     let mut seen = BTreeSet::new();
     let waiting = std::mem::take(&mut desired.waiting);
     desired.waiting = waiting

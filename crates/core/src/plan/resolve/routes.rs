@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 
 use super::captures::takes_way_out;
 use super::links::After;
+use super::stripes;
 use crate::effective::{RouteIntent, RouteKey, RouteTarget};
 use crate::host::{Host, is_of_bgp, is_our_route, target_words};
 use crate::observed::Route;
@@ -29,44 +30,46 @@ pub(super) fn resolve_routes<'a>(
         .iter()
         .partition(|(_, intent)| gateway(intent).is_some());
     for (key, intent) in direct {
-        resolve_route(key, intent, host, after, &OnLink::default(), desired);
+        let target = resolve_target(key, &intent.target, after, &OnLink::default());
+        let target = target.map(|target| stripes::spread(target, effective, host, after));
+        want(key, intent, target, effective, host, after, desired);
     }
     if behind.is_empty() {
         return;
     }
     let on_link = OnLink::new(effective, host, after, desired);
     for (key, intent) in behind {
-        resolve_route(key, intent, host, after, &on_link, desired);
+        let target = resolve_target(key, &intent.target, after, &on_link);
+        want(key, intent, target, effective, host, after, desired);
     }
 }
 
 fn gateway(intent: &RouteIntent) -> Option<Ipv4Addr> {
-    match intent.target {
-        RouteTarget::Unicast { gateway, .. } => gateway,
-        RouteTarget::Blackhole => None,
-    }
+    intent.target.gateway()
 }
 
-fn resolve_route<'a>(
+fn want<'a>(
     key: &'a RouteKey,
     intent: &'a RouteIntent,
+    target: Result<RouteTarget, String>,
+    effective: &Effective,
     host: &Host<'a>,
     after: &After<'a>,
-    on_link: &OnLink<'_>,
     desired: &mut Desired<'a>,
 ) {
     let claimed = intent.owner.kind == "RemoteAddressClaim";
     if claimed && let Some(reason) = takes_way_out(key.destination.addr(), host) {
         return desired.wait(&intent.owner, reason);
     }
-    let target = match resolve_target(key, &intent.target, after, on_link) {
+    let target = match target {
         Ok(target) => target,
         Err(reason) => return desired.wait(&intent.owner, reason),
     };
+    let own = || stripes::source(&target, effective);
     let route = Route {
         key: key.clone(),
+        preferred_source: intent.preferred_source.or_else(own),
         target,
-        preferred_source: intent.preferred_source,
         protocol: OWNER_PROTOCOL,
     };
     let standing = host.routes(key);
@@ -121,7 +124,7 @@ fn resolve_target(
     on_link: &OnLink<'_>,
 ) -> Result<RouteTarget, String> {
     let RouteTarget::Unicast { device, gateway } = target else {
-        return Ok(RouteTarget::Blackhole);
+        return Ok(target.clone());
     };
     if let Some(device) = device {
         after.usable_link(device)?;

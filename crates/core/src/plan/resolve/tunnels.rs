@@ -55,7 +55,8 @@ pub(super) fn resolve_tunnels<'a>(
             intent,
             driver: driver(ifname, link, host),
             load_key: key.load,
-            generate_key: key.generate,
+            // The first one makes it for all stripes.
+            generate_key: key.generate && effective.striped(ifname).is_none(),
             mtu,
             path_mtu,
             peers: resolve_peers(intent, host, desired),
@@ -204,7 +205,8 @@ fn mtus(
         Underlay::Known { inside, .. } => Some(inside.max(LEAST_MTU_V4)),
         Underlay::NoEndpoint | Underlay::NoRoute | Underlay::Loop => None,
     };
-    let limit = host.observed.path_limits.get(ifname).copied();
+    let probed = effective.striped(ifname).unwrap_or(ifname);
+    let limit = host.observed.path_limits.get(probed).copied();
     let fits = fits.map(|fits| limit.map_or(fits, |limit| fits.min(limit)));
     let own = effective
         .addresses

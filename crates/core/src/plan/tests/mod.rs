@@ -4,6 +4,7 @@ mod cases;
 mod plain;
 mod properties;
 pub(crate) mod random;
+mod stripes;
 mod tunnels;
 
 use crate::plan::Plan;

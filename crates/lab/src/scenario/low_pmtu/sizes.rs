@@ -19,7 +19,7 @@ const HEADERS: u32 = 28;
 /// Where datagrams are sent to.
 const PORT: u16 = 7009;
 
-pub(super) fn way(site: Site) -> String {
+pub(in crate::scenario) fn way(site: Site) -> String {
     format!("{}-to-{}", site.label(), site.other().label())
 }
 
