@@ -21,6 +21,9 @@ pub(super) const STEADY: Duration = Duration::from_secs(10);
 /// Shortest send hold time (RFC 9687, section 3.1).
 const SEND_HOLD: Duration = Duration::from_secs(8 * 60);
 
+/// After so many attempts in a row that nobody answered, that is what is wrong; what was wrong before is history.
+const SILENT_ATTEMPTS: u32 = 3;
+
 impl Speaker {
     pub(super) fn add_peer(&mut self, peer: Peer) -> Option<PeerIx> {
         let ix = self.peers.insert(peer)?;
@@ -67,8 +70,11 @@ impl Speaker {
         }
         if peer.phase == Phase::Connect {
             peer.failures = peer.failures.saturating_add(1);
-            let remote = peer.address;
+            let (remote, silent) = (peer.address, peer.failures > SILENT_ATTEMPTS);
             self.outputs.push_back(Output::CancelConnect { remote });
+            if silent {
+                self.note_failure(ix, "no answer, timed out".to_owned());
+            }
         }
         self.start(ix);
     }
@@ -82,14 +88,21 @@ impl Speaker {
             return;
         };
         peer.phase = Phase::Active;
+        self.note_failure(ix, reason);
+        self.retry_later(ix);
+    }
+
+    /// The same failure again and again is told once.
+    fn note_failure(&mut self, ix: PeerIx, reason: String) {
+        let Some(peer) = self.peers.get_mut(ix) else {
+            return;
+        };
         let reason = DownReason::ConnectFailed(reason);
-        // The same failure again and again is told once.
         let news = peer.last_error.as_ref() != Some(&reason);
         peer.last_error = Some(reason.clone());
         if news {
             self.event(ix, EventKind::Failed(reason));
         }
-        self.retry_later(ix);
     }
 
     /// The next attempt: soon after the first failure, at the configured interval after some.

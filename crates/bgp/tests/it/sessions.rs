@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bgp::{AdminAction, EventKind, Input, SessionState, Table};
+use bgp::{AdminAction, EventKind, Input, Output, SessionState, Speaker, Start, Table, Time};
 
 use crate::fabric::{Fabric, config, internal, ip, leaf, prefix, route, star};
 
@@ -114,4 +114,29 @@ fn a_recorded_session_replays_to_the_same_state() {
         };
         assert_eq!(replayed.routes(&query), live.routes(&query));
     }
+}
+
+#[test]
+fn a_peer_that_never_answers_is_said_not_to_answer() {
+    let mut config = config("10.0.0.1");
+    config.peers.insert(ip("10.0.0.2"), internal());
+    let start = Start {
+        now: Time::default(),
+        seed: 1,
+        restarting: None,
+    };
+    let mut speaker = Speaker::new(config, start);
+    let mut attempts = 0;
+    // Nobody tells it what became of its attempts.
+    while let Some(at) = speaker.next_timeout().filter(|_| attempts < 10) {
+        while let Some(output) = speaker.poll_output() {
+            attempts += u32::from(matches!(output, Output::Connect { .. }));
+        }
+        speaker.handle(at, Input::Tick);
+    }
+    let error = speaker
+        .peer(ip("10.0.0.2"))
+        .and_then(|peer| peer.last_error);
+    let said = error.map(|error| error.to_string());
+    assert_eq!(said.as_deref(), Some("connect: no answer, timed out"));
 }
