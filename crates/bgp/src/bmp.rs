@@ -1,18 +1,20 @@
 //! BMP messages (RFC 7854): peers and their routes for a monitoring station.
 //!
-//! A station that connects is told [`initiation`], then for every peer with a session [`Speaker::monitor_up`] and
-//! [`Speaker::monitor_routes`]; from then on [`route_monitoring`] for every UPDATE that
-//! [`crate::Output::Monitored`] mirrors, [`Speaker::monitor_up`] and [`peer_down`] as sessions come and go, and
+//! A station that connects is told [`initiation`], then for every peer with a session [`Speaker::monitor_up`], then
+//! what there is, piece by piece ([`Speaker::monitor_routes`]); meanwhile and from then on [`route_monitoring`] for every UPDATE
+//! that [`crate::Output::Monitored`] mirrors, [`Speaker::monitor_up`] and [`peer_down`] as sessions come and go, and
 //! [`statistics`] now and then. Wall-clock time is an argument, as time since the Unix epoch.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::rib::{Rib, Ribs};
-use crate::session::PeerIx;
+use crate::io::DownReason;
+use crate::rib::Rib;
+use crate::session::{Peer, Session};
 use crate::speaker::Speaker;
 use crate::types::{Asn, Family};
 use crate::view::PeerView;
+use crate::wire::Notification;
 use crate::wire::encode::{self, Item};
 use crate::wire::nlri::Address;
 
@@ -30,18 +32,27 @@ pub struct Subject {
     pub peer: IpAddr,
     /// Its system.
     pub asn: Asn,
-    /// Its identifier; 0 while there is no session.
+    /// Its identifier.
     pub router_id: u32,
+    /// Whether AS_PATHs of its UPDATEs have numbers of two octets.
+    pub two_octet: bool,
 }
 
 impl Subject {
-    /// From the view of a peer.
-    #[must_use]
-    pub fn of(view: &PeerView) -> Self {
+    fn of(peer: &Peer, session: &Session) -> Self {
         Self {
-            peer: view.address,
-            asn: view.asn,
-            router_id: view.router_id.map_or(0, crate::RouterId::get),
+            peer: peer.address,
+            asn: peer.config.asn,
+            router_id: session.router_id.get(),
+            two_octet: !session.four_octet,
+        }
+    }
+
+    /// The same for UPDATEs of ours, which always have four octets.
+    fn rewritten(self) -> Self {
+        Self {
+            two_octet: false,
+            ..self
         }
     }
 }
@@ -69,21 +80,36 @@ pub fn route_monitoring(out: &mut Vec<u8>, wall: Duration, subject: &Subject, up
     });
 }
 
-/// A session that ended without a NOTIFICATION; reasons 2 (ours) and 4 (theirs) of section 4.9.
-pub fn peer_down(out: &mut Vec<u8>, wall: Duration, subject: &Subject, by_us: bool) {
+/// A session that ended (section 4.9).
+pub fn peer_down(out: &mut Vec<u8>, wall: Duration, subject: &Subject, reason: &DownReason) {
     message(out, PEER_DOWN, |out| {
         put_subject(out, wall, subject);
-        if by_us {
-            // No FSM event is named.
-            out.extend_from_slice(&[2, 0, 0]);
-        } else {
-            out.push(4);
+        match reason {
+            DownReason::Sent(notice) => {
+                out.push(1);
+                Notification::of(notice).encode(out);
+            }
+            DownReason::BfdDown => {
+                out.push(1);
+                Notification::cease(Notification::BFD_DOWN).encode(out);
+            }
+            DownReason::Collision => {
+                out.push(1);
+                Notification::cease(Notification::COLLISION).encode(out);
+            }
+            // Without a NOTIFICATION of ours; no event of the state machine is named.
+            DownReason::SendHoldTimer => out.extend_from_slice(&[2, 0, 0]),
+            DownReason::Received(notice) => {
+                out.push(3);
+                Notification::of(notice).encode(out);
+            }
+            DownReason::ConnectionLost(_) | DownReason::ConnectFailed(_) => out.push(4),
         }
     });
 }
 
 /// Counters of a peer (section 4.8).
-pub fn statistics(out: &mut Vec<u8>, wall: Duration, view: &PeerView) {
+pub fn statistics(out: &mut Vec<u8>, wall: Duration, subject: &Subject, view: &PeerView) {
     let refused: u64 = view
         .families
         .values()
@@ -95,7 +121,7 @@ pub fn statistics(out: &mut Vec<u8>, wall: Duration, view: &PeerView) {
         .map(|f| u64::from(f.accepted) + u64::from(f.rejected))
         .sum();
     message(out, STATISTICS, |out| {
-        put_subject(out, wall, &Subject::of(view));
+        put_subject(out, wall, subject);
         out.extend_from_slice(&3u32.to_be_bytes());
         for (kind, counter) in [(0u16, refused), (11, view.counters.treated_as_withdraw)] {
             let counter = u32::try_from(counter).unwrap_or(u32::MAX);
@@ -124,8 +150,9 @@ fn put_words(out: &mut Vec<u8>, kind: u16, words: &str) {
 }
 
 fn put_subject(out: &mut Vec<u8>, wall: Duration, subject: &Subject) {
-    // A global instance; before policy; four-octet AS_PATHs.
-    out.extend_from_slice(&[0, u8::from(subject.peer.is_ipv6()) << 7]);
+    // A global instance; before policy; what AS_PATHs are made of.
+    let flags = u8::from(subject.peer.is_ipv6()) << 7 | u8::from(subject.two_octet) << 5;
+    out.extend_from_slice(&[0, flags]);
     out.extend_from_slice(&[0; 8]);
     put_address(out, subject.peer);
     out.extend_from_slice(&subject.asn.get().to_be_bytes());
@@ -147,7 +174,26 @@ fn put_address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
+/// How far a station has been told what there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tour {
+    family: usize,
+    slot: usize,
+}
+
 impl Speaker {
+    /// A peer that has a session, as stations know it.
+    #[must_use]
+    pub fn subject(&self, peer: IpAddr) -> Option<Subject> {
+        let (peer, session) = self.session_of(peer)?;
+        Some(Subject::of(peer, session))
+    }
+
+    pub(crate) fn session_of(&self, peer: IpAddr) -> Option<(&Peer, &Session)> {
+        let peer = self.peers.get(self.peers.find(peer)?)?;
+        Some((peer, peer.session.as_ref()?))
+    }
+
     /// That a peer has a session, with both OPENs. False: it has none, nothing was written.
     ///
     /// The core knows no ports: `ports` are ours and the peer's.
@@ -158,19 +204,11 @@ impl Speaker {
         peer: IpAddr,
         ports: (u16, u16),
     ) -> bool {
-        let Some(peer) = self.peers.find(peer).and_then(|ix| self.peers.get(ix)) else {
+        let Some((peer, session)) = self.session_of(peer) else {
             return false;
-        };
-        let Some(session) = &peer.session else {
-            return false;
-        };
-        let subject = Subject {
-            peer: peer.address,
-            asn: peer.config.asn,
-            router_id: session.router_id.get(),
         };
         message(out, PEER_UP, |out| {
-            put_subject(out, wall, &subject);
+            put_subject(out, wall, &Subject::of(peer, session));
             put_address(out, session.local);
             out.extend_from_slice(&ports.0.to_be_bytes());
             out.extend_from_slice(&ports.1.to_be_bytes());
@@ -180,64 +218,76 @@ impl Speaker {
         true
     }
 
-    /// Every path of a peer before policy, each as a message for `sink`, then the end of each family.
-    pub fn monitor_routes(&self, wall: Duration, peer: IpAddr, mut sink: impl FnMut(&[u8])) {
-        let Some((ix, peer)) = self
-            .peers
-            .find(peer)
-            .and_then(|ix| Some((ix, self.peers.get(ix)?)))
-        else {
-            return;
-        };
-        let Some(session) = &peer.session else {
-            return;
-        };
-        let subject = Subject {
-            peer: peer.address,
-            asn: peer.config.asn,
-            router_id: session.router_id.get(),
-        };
-        for family in &session.families {
-            let mut put = |update: &[u8]| {
-                let mut out = Vec::new();
-                route_monitoring(&mut out, wall, &subject, update);
-                sink(&out);
+    /// Paths of all peers with a session, before policy, from where the tour stands; each as a message, until there are
+    /// `enough` octets. After the last path of a family come its ends of RIB. True: there is more.
+    ///
+    /// What changes meanwhile is mirrored; whatever the tour has not come to is told as it stands then, so that a station
+    /// is right at the end.
+    pub fn monitor_routes(
+        &self,
+        out: &mut Vec<u8>,
+        wall: Duration,
+        tour: &mut Tour,
+        enough: usize,
+    ) -> bool {
+        while let Some(family) = Family::ALL.get(tour.family) {
+            let more = match family {
+                Family::Ipv4Unicast => self.visit(&self.ribs.v4, out, wall, tour, enough),
+                Family::Ipv6Unicast => self.visit(&self.ribs.v6, out, wall, tour, enough),
             };
-            let identified = session.add_path_in.contains(family);
-            match family {
-                Family::Ipv4Unicast => routes(&self.ribs, &self.ribs.v4, ix, identified, &mut put),
-                Family::Ipv6Unicast => routes(&self.ribs, &self.ribs.v6, ix, identified, &mut put),
+            if more {
+                return true;
             }
-            let mut end = Vec::new();
-            encode::end_of_rib(&mut end, *family);
-            put(&end);
+            let sessions = self.peers.iter().filter_map(|(_, peer)| {
+                let session = peer.session.as_ref()?;
+                Some((peer, session)).filter(|_| session.families.contains(family))
+            });
+            for (peer, session) in sessions {
+                let mut end = Vec::new();
+                encode::end_of_rib(&mut end, *family);
+                route_monitoring(out, wall, &Subject::of(peer, session), &end);
+            }
+            tour.family += 1;
+            tour.slot = 0;
         }
+        false
     }
-}
 
-fn routes<A: Address>(
-    ribs: &Ribs,
-    rib: &Rib<A>,
-    ix: PeerIx,
-    identified: bool,
-    put: &mut impl FnMut(&[u8]),
-) {
-    let mut update = Vec::new();
-    for at in rib.paths_of_peer(ix) {
-        let path = &rib.paths[at as usize];
-        let net = rib.routes[path.route as usize].net();
-        let item: Item<A> = (net, identified.then_some(path.path_id));
-        let section = ribs.attrs.octets(path.received);
-        let next_hop = ribs.attrs.next_hop_of(path.received);
-        update.clear();
-        if encode::announce(
-            &mut update,
-            section,
-            next_hop,
-            &[item],
-            crate::wire::MAX_EXTENDED,
-        ) {
-            put(&update);
+    fn visit<A: Address>(
+        &self,
+        rib: &Rib<A>,
+        out: &mut Vec<u8>,
+        wall: Duration,
+        tour: &mut Tour,
+        enough: usize,
+    ) -> bool {
+        let mut update = Vec::new();
+        while let Ok(slot) = u32::try_from(tour.slot)
+            && let Some(route) = rib.routes.get(tour.slot)
+        {
+            if out.len() >= enough {
+                return true;
+            }
+            for at in rib.paths_of(slot) {
+                let path = &rib.paths[at as usize];
+                let peer = self.peers.get(path.source);
+                let Some((peer, session)) = peer.and_then(|p| Some((p, p.session.as_ref()?)))
+                else {
+                    continue;
+                };
+                let id = session.add_path_in.contains(&A::FAMILY);
+                let item: Item<A> = (route.net(), id.then_some(path.path_id));
+                let section = self.ribs.attrs.octets(path.received);
+                let next_hop = self.ribs.attrs.next_hop_of(path.received);
+                update.clear();
+                let longest = crate::wire::MAX_EXTENDED;
+                if encode::announce(&mut update, section, next_hop, &[item], longest) {
+                    let subject = Subject::of(peer, session).rewritten();
+                    route_monitoring(out, wall, &subject, &update);
+                }
+            }
+            tour.slot += 1;
         }
+        false
     }
 }

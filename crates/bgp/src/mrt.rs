@@ -19,7 +19,9 @@ const TABLE_DUMP_V2: u16 = 13;
 const BGP4MP: u16 = 16;
 const PEER_INDEX_TABLE: u16 = 1;
 const STATE_CHANGE_AS4: u16 = 5;
-const MESSAGE_AS4: u16 = 4;
+
+/// Subtypes of messages: with numbers of two octets or four, without path identifiers and with them (RFC 8050).
+const MESSAGES: [[u16; 2]; 2] = [[1, 8], [4, 9]];
 
 /// The ends of a session, as BGP4MP records name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,10 @@ pub struct Ends {
     pub peer: IpAddr,
     /// Ours, of the same family.
     pub local: IpAddr,
+    /// Whether its messages have AS numbers of four octets.
+    pub four_octet: bool,
+    /// Whether its routes have path identifiers.
+    pub add_path: bool,
 }
 
 /// A change of a session's state (BGP4MP_STATE_CHANGE_AS4).
@@ -43,24 +49,30 @@ pub fn state_change(
     now: SessionState,
 ) {
     record(out, wall, BGP4MP, STATE_CHANGE_AS4, |out| {
-        put_ends(out, ends);
+        put_ends(out, ends, true);
         for state in [before, now] {
             out.extend_from_slice(&state_code(state).to_be_bytes());
         }
     });
 }
 
-/// A message as it was received (BGP4MP_MESSAGE_AS4), header included.
+/// A message as it was received (BGP4MP_MESSAGE_AS4, or as the session has it), header included.
 pub fn message(out: &mut Vec<u8>, wall: Duration, ends: &Ends, message: &[u8]) {
-    record(out, wall, BGP4MP, MESSAGE_AS4, |out| {
-        put_ends(out, ends);
+    let subtype = MESSAGES[usize::from(ends.four_octet)][usize::from(ends.add_path)];
+    record(out, wall, BGP4MP, subtype, |out| {
+        put_ends(out, ends, ends.four_octet);
         out.extend_from_slice(message);
     });
 }
 
-fn put_ends(out: &mut Vec<u8>, ends: &Ends) {
-    out.extend_from_slice(&ends.peer_asn.get().to_be_bytes());
-    out.extend_from_slice(&ends.local_asn.get().to_be_bytes());
+fn put_ends(out: &mut Vec<u8>, ends: &Ends, four_octet: bool) {
+    for asn in [ends.peer_asn, ends.local_asn] {
+        if four_octet {
+            out.extend_from_slice(&asn.get().to_be_bytes());
+        } else {
+            out.extend_from_slice(&asn.two_octets().to_be_bytes());
+        }
+    }
     out.extend_from_slice(&[0, 0]);
     let afi = Family::of(ends.peer).afi();
     out.extend_from_slice(&afi.to_be_bytes());
@@ -107,6 +119,20 @@ fn record(
 }
 
 impl Speaker {
+    /// The ends of a peer's session, if it has one.
+    #[must_use]
+    pub fn ends(&self, peer: IpAddr) -> Option<Ends> {
+        let (peer, session) = self.session_of(peer)?;
+        Some(Ends {
+            peer_asn: peer.config.asn,
+            local_asn: self.config.asn,
+            peer: peer.address,
+            local: session.local,
+            four_octet: session.four_octet,
+            add_path: !session.add_path_in.is_empty(),
+        })
+    }
+
     /// All accepted paths as a table dump (TABLE_DUMP_V2; path identifiers as in RFC 8050): the peer index first, then a
     /// record per prefix, each given to `sink` on its own. A path's time is that of its session: paths have none of
     /// their own. Our own routes are those of peer 0.

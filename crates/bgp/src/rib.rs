@@ -29,6 +29,7 @@ use crate::wire::nlri::{Address, Net};
 
 pub(crate) use decision::{Candidate, Step, candidates, ranked};
 pub(crate) use export::{GroupKey, GroupKind, matches_communities, outbound, tells_own_next_hop};
+pub(crate) use produce::HIGH as OUTBOUND_LIMIT;
 pub(crate) use table::{Path, PathFlags, Rib};
 
 /// What became of attributes that a peer sent.

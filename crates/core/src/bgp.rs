@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-pub use view::{BfdView, DatedEvent, Happened, SpeakerView, report};
+pub use view::{BfdView, DatedEvent, Happened, MonitoringView, SinkView, SpeakerView, report};
 
 use crate::effective::{BgpIntent, DeliveryIntent};
 use crate::kinds::OVERLAY_METRIC;

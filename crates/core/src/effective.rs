@@ -23,7 +23,8 @@ use crate::key::{KeySource, PublicKey};
 use crate::observer::Source;
 
 pub use self::bgp::{
-    BfdIntent, BgpIntent, Hops, Password, PasswordSource, Redistribute, Transport,
+    BfdIntent, BgpIntent, Hops, Monitoring, MrtArchive, Password, PasswordSource, Redistribute,
+    Transport,
 };
 
 /// Everything that is asked for.

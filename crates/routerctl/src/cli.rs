@@ -54,6 +54,12 @@ pub(crate) enum Verb {
     },
     /// Say what is wrong on this host and how to fix it; exit status 1 on a failure
     Doctor(Doctor),
+    /// Take something out of the BGP speaker (what it knows: `get bgp`, `describe bgp`)
+    Bgp {
+        /// What to do.
+        #[command(subcommand)]
+        verb: BgpVerb,
+    },
     /// Look at what is to be done in clouds, allow it, do it, take it back
     Action {
         /// What to do.
@@ -144,7 +150,7 @@ pub(crate) struct Apply {
 pub(crate) struct Get {
     /// Kind of resource, in any case, plural or shortened; all kinds without it
     pub(crate) kind: Option<String>,
-    /// Name of one resource; after `bgp`: peers, routes, bfd, next-hops or events
+    /// Name of one resource; after `bgp`: peers, routes, bfd, next-hops, monitoring or events
     pub(crate) name: Option<String>,
     /// After `bgp routes`: a destination, of which every path is listed
     pub(crate) destination: Option<String>,
@@ -169,6 +175,16 @@ pub(crate) struct BgpRoutes {
     /// `bgp events`: go on until interrupted
     #[arg(long)]
     pub(crate) follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BgpVerb {
+    /// Write all accepted paths as an MRT table (RFC 6396), for bgpdump and its like
+    Dump {
+        /// The file; `-` for standard output
+        #[arg(long, value_name = "FILE")]
+        mrt: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

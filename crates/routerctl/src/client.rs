@@ -37,6 +37,17 @@ impl Client {
         self.ask(&Method::GET, path, Bytes::new())
     }
 
+    /// Asks for something that is no JSON.
+    pub(crate) fn get_octets(&self, path: &str) -> Result<Bytes, Failure> {
+        let send = self.send(&Method::GET, path, Bytes::new());
+        let send = async { tokio::time::timeout(TIMEOUT, send).await };
+        let (status, body) = runtime(path)?.block_on(send).map_err(protocol(path))??;
+        match status.is_success() {
+            true => Ok(body),
+            false => answer(path, status, &body),
+        }
+    }
+
     /// Hands something over.
     pub(crate) fn post<T: DeserializeOwned>(
         &self,

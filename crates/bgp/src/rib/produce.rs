@@ -23,7 +23,7 @@ const BATCH: u32 = 4096;
 /// A group goes on while one member has less than this many octets queued; so does a member that catches up.
 const LOW: usize = 256 * 1024;
 /// A member that has this many octets queued goes on alone, so that it neither holds memory nor others.
-const HIGH: usize = 4 * 1024 * 1024;
+pub(crate) const HIGH: usize = 4 * 1024 * 1024;
 
 /// Where octets go.
 pub(super) struct Sink<'a> {

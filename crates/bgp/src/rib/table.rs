@@ -177,15 +177,6 @@ impl<A: Address> Rib<A> {
         })
     }
 
-    /// The paths of a peer, the latest first.
-    pub(crate) fn paths_of_peer(&self, ix: PeerIx) -> impl Iterator<Item = u32> + '_ {
-        let mut at = self.first_of(ix);
-        std::iter::from_fn(move || {
-            let path = self.paths.get(at as usize)?;
-            Some(std::mem::replace(&mut at, path.peer_next))
-        })
-    }
-
     /// The first path of a peer. Removing the one at hand is allowed if its successor was asked for before.
     pub(super) fn first_of(&self, ix: PeerIx) -> u32 {
         self.peer(ix).head

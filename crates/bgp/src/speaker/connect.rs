@@ -9,8 +9,9 @@ use crate::session::{Conn, ConnState, Peer, PeerIx, Phase, TimerId};
 use crate::types::{ConnId, Time};
 use crate::wire::{self, Notification};
 
-/// How long a peer may take for its OPEN (RFC 4271, section 8.2.2 suggests it).
-const OPEN_WAIT: Duration = Duration::from_secs(240);
+/// How long a peer may take for its OPEN. RFC 4271, section 8.2.2, suggests four minutes; who says nothing for one is
+/// not going to, and keeps others of its range out.
+const OPEN_WAIT: Duration = Duration::from_secs(60);
 /// Whatever is configured, attempts are not more frequent.
 const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 /// How long the first attempt may take, each later one twice as long, up to the retry time. A host that does not listen

@@ -22,6 +22,7 @@ impl Notification {
     pub(crate) const REJECTED: u8 = 5;
     pub(crate) const OTHER_CHANGE: u8 = 6;
     pub(crate) const COLLISION: u8 = 7;
+    pub(crate) const OUT_OF_RESOURCES: u8 = 8;
     pub(crate) const BFD_DOWN: u8 = 10;
 
     pub(crate) fn new(code: u8, subcode: u8, data: Vec<u8>) -> Self {
@@ -56,6 +57,22 @@ impl Notification {
         let mut data = vec![u8::try_from(end).unwrap_or(0)];
         data.extend_from_slice(&text.as_bytes()[..end]);
         Self::new(6, subcode, data)
+    }
+
+    /// As it went over the wire, but for data that is no words.
+    pub(crate) fn of(notice: &Notice) -> Self {
+        let Notice {
+            code,
+            subcode,
+            text,
+        } = notice;
+        match text.is_empty() {
+            true => Self::new(*code, *subcode, Vec::new()),
+            false => Self {
+                code: *code,
+                ..Self::cease_saying(*subcode, text)
+            },
+        }
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {

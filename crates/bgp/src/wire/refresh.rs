@@ -1,6 +1,6 @@
 //! ROUTE-REFRESH (RFC 2918) and its borders (RFC 7313).
 
-use super::{Kind, message};
+use super::{Kind, Notification, message};
 use crate::types::Family;
 
 /// What a ROUTE-REFRESH says.
@@ -26,17 +26,25 @@ pub(crate) fn encode(out: &mut Vec<u8>, family: Family, refresh: Refresh) {
     });
 }
 
-/// `None`: to be ignored, because family or subtype is unknown. Longer bodies (outbound filters) count as requests.
-pub(crate) fn decode(body: &[u8]) -> Option<(Family, Refresh)> {
-    let [afi_high, afi_low, subtype, safi, ..] = *body else {
-        return None;
+/// `None`: to be ignored, because family or subtype is unknown. Longer requests (outbound filters) count as requests;
+/// borders have a length of their own (RFC 7313, section 5).
+pub(crate) fn decode(body: &[u8]) -> Result<Option<(Family, Refresh)>, Notification> {
+    let [afi_high, afi_low, subtype, safi, ref rest @ ..] = *body else {
+        return Ok(None);
     };
-    let family = Family::from_wire(u16::from_be_bytes([afi_high, afi_low]), safi)?;
     let refresh = match subtype {
         0 => Refresh::Request,
+        1 | 2 if !rest.is_empty() => {
+            let mut whole = Vec::new();
+            message(&mut whole, Kind::RouteRefresh, |out| {
+                out.extend_from_slice(body)
+            });
+            return Err(Notification::new(7, 1, whole));
+        }
         1 => Refresh::Begin,
         2 => Refresh::End,
-        _ => return None,
+        _ => return Ok(None),
     };
-    Some((family, refresh))
+    let family = Family::from_wire(u16::from_be_bytes([afi_high, afi_low]), safi);
+    Ok(family.map(|family| (family, refresh)))
 }

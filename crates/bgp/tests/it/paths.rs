@@ -429,6 +429,17 @@ fn garbage_ends_the_session_with_the_right_words() {
 
 #[test]
 fn dumps_hold_every_path() {
+    /// BMP messages in these octets, which they fill.
+    fn messages(mut octets: &[u8]) -> usize {
+        let mut count = 0;
+        while let [3, a, b, c, d, ..] = *octets {
+            octets = &octets[u32::from_be_bytes([a, b, c, d]) as usize..];
+            count += 1;
+        }
+        assert!(octets.is_empty());
+        count
+    }
+
     let mut fabric = star(2);
     fabric.input(1, many(1, 7));
     fabric.settle();
@@ -451,9 +462,25 @@ fn dumps_hold_every_path() {
         (both_opens[18], both_opens[..16].iter().all(|o| *o == 0xff)),
         (1, true)
     );
-    let mut routes = 0;
-    speaker.monitor_routes(wall, ip(&leaf(0)), |_| routes += 1);
-    assert_eq!(routes, 8, "seven paths and the end");
+    let (mut tour, mut routes, mut pieces) = (bgp::bmp::Tour::default(), 0, 1);
+    let mut piece = Vec::new();
+    while speaker.monitor_routes(&mut piece, wall, &mut tour, 200) {
+        routes += messages(&piece);
+        pieces += 1;
+        piece.clear();
+    }
+    routes += messages(&piece);
+    assert!(pieces > 1, "all at once");
+    let sessions = speaker
+        .peers()
+        .iter()
+        .filter(|peer| peer.router_id.is_some())
+        .count();
+    assert_eq!(
+        routes,
+        7 + sessions,
+        "seven paths, and the end of each peer"
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! How the speaker stands: for the control API, and for the status of its resources.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use api::ResourceId;
@@ -35,6 +36,34 @@ pub struct SpeakerView {
     pub bfd: Vec<BfdView>,
     /// How early BFD runs on this host, and what was refused to it.
     pub bfd_scheduling: Option<String>,
+    /// Who is told what peers say.
+    pub monitoring: MonitoringView,
+}
+
+/// Who is told what peers say, and how far.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MonitoringView {
+    /// BMP stations.
+    pub stations: BTreeMap<SocketAddr, SinkView>,
+    /// MRT files, by their directory.
+    pub archives: BTreeMap<PathBuf, SinkView>,
+}
+
+/// Somebody who is told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkView {
+    /// Whether it is told now: a station that is connected, files that are written.
+    pub open: bool,
+    /// Octets written.
+    pub written: u64,
+    /// Octets that wait.
+    pub waiting: usize,
+    /// How often it was so slow that it had to be told anew, or missed something.
+    pub overruns: u64,
+    /// What last went wrong.
+    pub error: Option<String>,
 }
 
 /// A watched path.

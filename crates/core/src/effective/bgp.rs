@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +25,38 @@ pub struct BgpIntent {
     pub ranges: BTreeMap<String, Transport>,
     /// What of the host's routes is announced.
     pub redistribute: Redistribute,
+    /// Who is told what peers say.
+    pub monitoring: Monitoring,
+}
+
+/// Who is told what peers say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Monitoring {
+    /// BMP stations, with the time between two statistics.
+    pub stations: BTreeMap<SocketAddr, Duration>,
+    /// Files.
+    pub archive: Option<MrtArchive>,
+}
+
+impl Monitoring {
+    /// Whether somebody is told.
+    #[must_use]
+    pub fn is_wanted(&self) -> bool {
+        !self.stations.is_empty() || self.archive.is_some()
+    }
+}
+
+/// MRT files in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MrtArchive {
+    /// Where; made if it is not there.
+    pub directory: PathBuf,
+    /// How long one file of updates is written.
+    pub rotate: Duration,
+    /// The time between two tables; none are written if absent.
+    pub tables: Option<Duration>,
+    /// How many files of each sort are kept.
+    pub keep_files: usize,
 }
 
 /// What of the host's routes is announced; nothing unless told.

@@ -18,7 +18,7 @@ use crate::terminal::{Colour, Terminal};
 /// Routes in one request.
 const PAGE: usize = 10_000;
 
-const WHAT: &str = "peers, routes, bfd, next-hops or events";
+const WHAT: &str = "peers, routes, bfd, next-hops, monitoring or events";
 
 pub(super) fn run(
     options: &Get,
@@ -30,6 +30,7 @@ pub(super) fn run(
         Some("peers") => peers(show, client, terminal),
         Some("routes") => routes(options, client, terminal),
         Some("bfd") => bfd(show, client, terminal),
+        Some("monitoring") => monitoring(show, client, terminal),
         Some("next-hops") => next_hops(show, client, terminal),
         Some("events") => events(options, client, terminal),
         other => {
@@ -288,6 +289,30 @@ fn bfd_row(session: &BfdView) -> [Cell; 8] {
             .as_str()
             .into(),
     ]
+}
+
+fn monitoring(show: Show, client: &Client, terminal: &mut Terminal<'_>) -> Result<u8, Failure> {
+    let view: SpeakerView = client.get("/v1/bgp")?;
+    print(terminal, show.output, &view.monitoring, |told, terminal| {
+        let mut table = Table::new(["TO", "OPEN", "WRITTEN", "WAITING", "OVERRUNS", "LAST ERROR"]);
+        let stations = told.stations.iter();
+        let archives = told.archives.iter();
+        let stations = stations.map(|(address, sink)| (format!("bmp {address}"), sink));
+        let archives = archives.map(|(folder, sink)| (format!("mrt {}", folder.display()), sink));
+        for (name, sink) in stations.chain(archives) {
+            let open = if sink.open { "yes" } else { "no" };
+            table.row([
+                name.into(),
+                open.into(),
+                sink.written.to_string().into(),
+                sink.waiting.to_string().into(),
+                sink.overruns.to_string().into(),
+                sink.error.as_deref().unwrap_or_default().into(),
+            ]);
+        }
+        table.print(terminal)
+    })?;
+    Ok(OK)
 }
 
 fn next_hops(show: Show, client: &Client, terminal: &mut Terminal<'_>) -> Result<u8, Failure> {

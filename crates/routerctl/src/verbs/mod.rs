@@ -4,6 +4,7 @@ mod action;
 mod apply;
 mod beside;
 mod bgp;
+mod bgp_dump;
 mod completions;
 mod describe;
 mod doctor;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: &Cli, terminal: &mut Terminal<'_>) -> Result<u8, Failure>
         Verb::Describe(options) => describe::run(options, &client, terminal),
         Verb::Status(show) => status::run(*show, &client, terminal),
         Verb::Federation { verb } => federation::run(verb, &client, terminal),
+        Verb::Bgp { verb } => bgp_dump::run(verb, &client, terminal),
         Verb::Events(show) => events::run(*show, &client, terminal),
         Verb::Dynamic(what) => dynamic::run(what, &client, terminal),
         Verb::Doctor(options) => doctor::run(options, &client, terminal),

@@ -53,6 +53,12 @@ impl Connection {
         self.stream.local_addr().map(|address| address.ip())
     }
 
+    /// The ports of both ends: ours, the peer's.
+    pub(super) fn ports(&self) -> Option<(u16, u16)> {
+        let local = self.stream.local_addr().ok()?.port();
+        Some((local, self.stream.peer_addr().ok()?.port()))
+    }
+
     /// The outcome of the handshake; absent while it is under way.
     pub(super) fn opened(&mut self) -> Option<io::Result<SocketAddr>> {
         if let Ok(Some(error)) = self.stream.take_error() {

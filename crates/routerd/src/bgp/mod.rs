@@ -12,6 +12,7 @@ mod connection;
 mod fib;
 mod journal;
 mod memory;
+mod monitor;
 mod table;
 mod thread;
 mod transport;
@@ -195,6 +196,18 @@ impl Bgp {
     /// Does to a peer what an operator asks for. Absent: there is no such peer.
     pub(crate) fn admin(&self, peer: IpAddr, action: AdminAction) -> Option<()> {
         self.ask(move |thread| thread.admin(peer, action))?
+    }
+
+    /// All paths as an MRT table (RFC 6396). Absent without a speaker.
+    pub(crate) fn dump(&self) -> Option<Vec<u8>> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let wall = now.unwrap_or_default();
+        self.ask(move |thread| {
+            let mut table = Vec::new();
+            let speaker = thread.speaker()?;
+            speaker.dump(wall, |record| table.extend_from_slice(record));
+            Some(table)
+        })?
     }
 
     /// What happened of late. Absent without a speaker.

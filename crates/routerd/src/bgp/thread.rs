@@ -5,7 +5,7 @@ mod sockets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use super::connection::Connection;
 use super::fib::{FibThread, Order, Tell};
 use super::journal::Journal;
 use super::memory::Memory;
+use super::monitor::Monitor;
 use super::transport::{Listener, Reaches};
 use super::watch::Watch;
 use super::{Line, Places, Request, view};
@@ -76,6 +77,8 @@ pub(super) fn start(places: Places, awaited: Arc<dyn Fn() + Send + Sync>) -> io:
         kept_until: None,
         memory: Memory::open(places.memory.clone()),
         watch: Watch::open(places, line.clone())?,
+        monitor: Monitor::new(line.clone()),
+        telling: false,
         announced: BTreeSet::new(),
         next_hop: None,
         journal: Journal::new(),
@@ -114,6 +117,9 @@ pub(super) struct Thread {
     /// tell its routes long after it said that it has none.
     kept_until: Option<Instant>,
     watch: Watch,
+    monitor: Monitor,
+    /// Whether somebody has still to be told what there is.
+    telling: bool,
     memory: Memory,
     announced: BTreeSet<ipnet::Ipv4Net>,
     next_hop: Option<Ipv4Addr>,
@@ -128,6 +134,7 @@ impl Thread {
         let mut events = Events::with_capacity(1024);
         loop {
             self.pump();
+            self.telling = self.monitor.work(self.speaker.as_ref());
             let timeout = self.timeout();
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
@@ -179,7 +186,7 @@ impl Thread {
 
     /// How long to wait: not at all while a connection has more to read.
     fn timeout(&self) -> Option<Duration> {
-        if !self.unread.is_empty() {
+        if !self.unread.is_empty() || self.telling {
             return Some(Duration::ZERO);
         }
         let next = self.speaker.as_ref().and_then(Speaker::next_timeout);
@@ -188,6 +195,7 @@ impl Thread {
             self.kept_until,
             self.watch.next_timeout(),
             self.listen_again,
+            self.monitor.next(),
         ];
         let others = others.into_iter().flatten();
         let others = others.map(|at| at.saturating_duration_since(Instant::now()));
@@ -281,8 +289,7 @@ impl Thread {
                 wanted,
             } => self.watch.want(peer, local, wanted),
             Output::Event(event) => self.note(event),
-            // Asked for by nobody: `monitored` is off until BMP export has its resource.
-            Output::Monitored { .. } => {}
+            Output::Monitored { peer, message } => self.monitor.update(peer, &message),
         }
     }
 
@@ -302,10 +309,15 @@ impl Thread {
             } => {
                 tracing::info!(%peer, %asn, %router_id, hold = hold.as_secs(), "BGP session up");
                 self.memory.note(peer, true);
+                let ports = self.ports(peer);
+                if let Some(speaker) = &self.speaker {
+                    self.monitor.up(speaker, peer, ports);
+                }
             }
             EventKind::Down { reason, graceful } => {
                 tracing::warn!(%peer, %reason, graceful, "BGP session down");
                 self.memory.note(peer, false);
+                self.monitor.down(peer, reason);
             }
             EventKind::Malformed { error, handling } => {
                 tracing::warn!(%peer, error, handling, "BGP update is not right");
@@ -350,6 +362,24 @@ impl Thread {
             problems: self.problems.clone(),
             bfd: view::bfd(&watched),
             bfd_scheduling: view::urgency(&watched),
+            monitoring: self.monitor.view(),
         }
     }
+
+    pub(super) fn monitor_connected(&mut self, address: SocketAddr, number: u64) {
+        let connections = &self.connections;
+        let ports = |peer| ports_of(connections, peer);
+        let speaker = self.speaker.as_ref();
+        self.monitor.connected(address, number, speaker, ports);
+    }
+
+    fn ports(&self, peer: IpAddr) -> (u16, u16) {
+        ports_of(&self.connections, peer)
+    }
+}
+
+/// The ports of the connection with a peer: ours and its.
+fn ports_of(connections: &HashMap<ConnId, Connection>, peer: IpAddr) -> (u16, u16) {
+    let with = connections.values().find(|c| c.open && c.remote == peer);
+    with.and_then(Connection::ports).unwrap_or_default()
 }

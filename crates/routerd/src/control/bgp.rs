@@ -28,6 +28,7 @@ pub(super) fn quick() -> Router<Control> {
         .route("/v1/bgp", get(standing))
         .route("/v1/bgp/routes", get(routes))
         .route("/v1/bgp/explain", get(explain))
+        .route("/v1/bgp/dump", get(dump))
         .route("/v1/bgp/admin", post(admin))
 }
 
@@ -112,6 +113,12 @@ async fn routes(
     };
     let routes = move |speaker: &Bgp| Some(speaker.routes(query).unwrap_or_default());
     control.speaker(routes).await
+}
+
+/// An MRT table.
+async fn dump(State(control): State<Control>) -> Result<Vec<u8>, Refusal> {
+    let Json(table) = control.speaker(Bgp::dump).await?;
+    Ok(table)
 }
 
 async fn explain(

@@ -2,6 +2,7 @@
 
 mod bfd;
 mod dynamic_peer;
+mod monitoring;
 mod peer;
 mod policy;
 mod router;

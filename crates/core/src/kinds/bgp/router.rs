@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::monitoring::MonitoringSpec;
 use super::policy::{Communities, RoutePolicy, prefix_list};
 use super::session::{Graceful, SessionTimers, TimerProfile};
 use crate::config::draft::{Draft, Resource, Speaker};
@@ -65,6 +66,9 @@ pub(crate) struct BGPRouter {
     /// hop for reachable.
     #[serde(default = "yes")]
     install_routes: bool,
+    /// Who is told what peers say.
+    #[serde(default)]
+    monitoring: MonitoringSpec,
 }
 
 fn one() -> u8 {
@@ -136,6 +140,9 @@ timers:
   profile: fast
 gracefulRestart:
   restartTime: 120s
+monitoring:
+  bmp:
+    - address: 10.99.0.250:11019
 ";
 
     fn compile(self, resource: &Resource<'_>, draft: &mut Draft, sink: &mut Sink<'_>) {
@@ -151,6 +158,7 @@ gracefulRestart:
         let export = self.export_policy.check("exportPolicy", resource, sink);
         let timers = self.timers(resource, sink);
         let graceful_restart = self.graceful_restart.compile(resource, sink);
+        let monitoring = self.monitoring.compile(resource, sink);
         let Some((asn, router_id, cluster_id)) = identifiers.filter(|_| import && export) else {
             return;
         };
@@ -159,6 +167,7 @@ gracefulRestart:
             owner: resource.id.clone(),
             speaker: SpeakerConfig {
                 cluster_id,
+                monitored: monitoring.is_wanted(),
                 max_next_hops: self.max_paths,
                 fib: self.install_routes,
                 next_hops: if self.install_routes {
@@ -178,6 +187,7 @@ gracefulRestart:
                 connected: prefix_list(&self.redistribute.connected.allowed_prefixes, everything),
                 fixed: prefix_list(&self.redistribute.fixed.allowed_prefixes, everything),
             },
+            monitoring,
         };
         draft.speaker = Some(Speaker {
             id: resource.id.clone(),

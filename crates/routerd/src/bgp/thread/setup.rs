@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bgp::{Input, LocalRoute, Speaker, SpeakerConfig, Start};
 use ipnet::Ipv4Net;
 use mio::Interest;
-use routerd_core::effective::BgpIntent;
+use routerd_core::effective::{BgpIntent, Monitoring};
 
 use super::super::Wish;
 use super::super::fib::Order;
@@ -55,6 +55,7 @@ impl Thread {
             self.intent = None;
             self.listener = None;
             self.listen_again = None;
+            self.monitor(&Monitoring::default());
             return;
         };
         self.reaches = Reaches::read(&wanted);
@@ -63,6 +64,7 @@ impl Thread {
         }
         self.problems.extend(self.reaches.broken.clone());
         let config = self.without_broken(&wanted);
+        self.monitor(&wanted.monitoring);
         match &self.speaker {
             Some(_) => self.handle(Input::Configure(Box::new(config))),
             None => self.begin(config),
@@ -70,6 +72,14 @@ impl Thread {
         self.intent = intent;
         self.listen_pause = FIRST_PAUSE;
         self.listen();
+    }
+
+    fn monitor(&mut self, wanted: &Monitoring) {
+        if let Err(error) = self.monitor.arrange(wanted) {
+            tracing::error!(%error, "start threads for BMP and MRT");
+            let problem = error.to_string();
+            self.problems.insert("monitoring".to_owned(), problem);
+        }
     }
 
     /// Peers whose password cannot be read have no session: without it would be worse.

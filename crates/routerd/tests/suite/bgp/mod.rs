@@ -10,6 +10,9 @@ mod claim;
 mod doctor;
 mod interop;
 mod many;
+mod misbehaving;
+mod monitoring;
+mod raw;
 mod restart;
 mod speakers;
 
