@@ -217,17 +217,17 @@ impl Running {
         pids
     }
 
-    /// Resident memory in MB, once it has settled.
-    pub fn memory(&self) -> f64 {
+    /// Memory in MB once it has settled: resident, and the part of it that is not a page of a file.
+    pub fn memory(&self) -> (f64, f64) {
         let pids = self.pids();
-        let now = || pids.iter().map(|pid| resident(*pid)).sum::<f64>() / 1024.0;
+        let now = |key| pids.iter().map(|pid| status(*pid, key)).sum::<f64>() / 1024.0;
         let deadline = Instant::now() + Duration::from_secs(3);
-        let mut before = now();
+        let mut before = now("VmRSS:");
         loop {
             std::thread::sleep(Duration::from_millis(250));
-            let after = now();
+            let after = now("VmRSS:");
             if (after - before).abs() < 0.25 || Instant::now() > deadline {
-                return after;
+                return (after, now("RssAnon:"));
             }
             before = after;
         }
@@ -261,9 +261,10 @@ fn listens() -> Result<bool> {
     Ok(table.lines().chain(six.lines()).any(listening))
 }
 
-fn resident(pid: u32) -> f64 {
+/// Kilobytes of a process.
+fn status(pid: u32, key: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let line = status.lines().find(|line| line.starts_with(key));
     let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
     kilobytes.unwrap_or_default()
 }

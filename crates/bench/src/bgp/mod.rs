@@ -23,6 +23,7 @@ use crate::{Row, median};
 use device::Device;
 use phases::{Bounds, Load, Run, measure};
 
+const ROUNDS: usize = 3;
 const FEW: Load = Load {
     routes: 100_000,
     clients: 4,
@@ -104,7 +105,7 @@ fn plan(device: Device, load: Load) -> (usize, Bounds) {
                 bulk_only: true,
             },
         ),
-        _ => (3, bounds),
+        _ => (ROUNDS, bounds),
     }
 }
 
@@ -112,20 +113,20 @@ fn plan(device: Device, load: Load) -> (usize, Bounds) {
 fn compare(load: Load, tables: &mut Tables) -> Result<Vec<Row>> {
     tables.begin(&load.name());
     let mut runs: BTreeMap<Device, Vec<Run>> = BTreeMap::new();
-    for round in 0..3 {
-        runs.entry(Device::Routerd).or_default().push(measure(
-            Device::Routerd,
-            load,
-            plan(Device::Routerd, load).1,
-        )?);
-        for device in Device::PEERS {
+    let mut failures: BTreeMap<Device, Vec<String>> = BTreeMap::new();
+    for round in 0..ROUNDS {
+        for device in [Device::Routerd].into_iter().chain(Device::PEERS) {
             let (turns, bounds) = plan(device, load);
             if round >= turns {
                 continue;
             }
             match measure(device, load, bounds) {
                 Ok(run) => runs.entry(device).or_default().push(run),
-                Err(error) => tables.say(&format!("| {} | {error:#} |", device.name())),
+                Err(error) if device == Device::Routerd => return Err(error),
+                Err(error) => failures
+                    .entry(device)
+                    .or_default()
+                    .push(format!("{error:#}")),
             }
         }
     }
@@ -135,6 +136,15 @@ fn compare(load: Load, tables: &mut Tables) -> Result<Vec<Row>> {
         .collect();
     for (device, run) in &runs {
         tables.say(&line(device.name(), run));
+    }
+    for (device, reasons) in &failures {
+        let times = reasons.len();
+        tables.say(&format!(
+            "\n{} was not measured, {times} times of {}: {}",
+            device.name(),
+            plan(*device, load).0,
+            reasons[0]
+        ));
     }
     rows(load, &runs).context("routerd was not measured")
 }
@@ -156,8 +166,8 @@ impl Tables {
 }
 
 const HEADER: &str = "\
-| | bulk s | CPU s | takeover s | owner's death s | MB loaded | MB two paths | one route p50 ms | p99 ms |
-|---|---|---|---|---|---|---|---|---|";
+| | bulk s | CPU s | takeover s | owner's death s | MB loaded | MB two paths | of it anonymous | one route p50 ms | p99 ms |
+|---|---|---|---|---|---|---|---|---|---|";
 
 fn line(name: &str, run: &Run) -> String {
     let Run {
@@ -167,15 +177,16 @@ fn line(name: &str, run: &Run) -> String {
         death,
         loaded,
         both,
+        own,
         propagation,
         slowest,
     } = run;
     let cpu = cpu[0];
     if *takeover == 0.0 {
-        return format!("| {name} | {bulk:.3} | {cpu:.2} | – | – | {loaded:.1} | – | – | – |");
+        return format!("| {name} | {bulk:.3} | {cpu:.2} | – | – | {loaded:.1} | – | – | – | – |");
     }
     format!(
-        "| {name} | {bulk:.3} | {cpu:.2} | {takeover:.3} | {death:.3} | {loaded:.1} | {both:.1} | {propagation:.3} | {slowest:.3} |"
+        "| {name} | {bulk:.3} | {cpu:.2} | {takeover:.3} | {death:.3} | {loaded:.1} | {both:.1} | {own:.1} | {propagation:.3} | {slowest:.3} |"
     )
 }
 
@@ -188,6 +199,7 @@ fn middle(runs: &[Run]) -> Run {
         death: of(|run| run.death),
         loaded: of(|run| run.loaded),
         both: of(|run| run.both),
+        own: of(|run| run.own),
         propagation: of(|run| run.propagation),
         slowest: of(|run| run.slowest),
         cpu: [0, 1, 2].map(|phase| median(runs.iter().map(|run| run.cpu[phase]).collect())),

@@ -37,6 +37,8 @@ pub struct Run {
     pub death: f64,
     pub loaded: f64,
     pub both: f64,
+    /// Of it what is not a page of a file.
+    pub own: f64,
     pub propagation: f64,
     pub slowest: f64,
     /// Processor seconds of the speaker for bulk, takeover and death.
@@ -77,7 +79,7 @@ pub fn measure(device: Device, load: Load, bounds: Bounds) -> Result<Run> {
     let times = clients.send(0, &first, all(1), bounds.phase);
     run.bulk = last(&times.context("bulk")?);
     run.cpu[0] = spent();
-    run.loaded = running.memory();
+    run.loaded = running.memory().0;
     if bounds.bulk_only {
         return Ok(run);
     }
@@ -87,7 +89,7 @@ pub fn measure(device: Device, load: Load, bounds: Bounds) -> Result<Run> {
     let times = clients.send(1, &second, all(2), bounds.phase);
     run.takeover = last(&times.context("takeover")?);
     run.cpu[1] = spent();
-    run.both = running.memory();
+    (run.both, run.own) = running.memory();
     spent();
     let times = clients.end(1, all(1), bounds.phase);
     run.death = last(&times.context("owner's death")?);

@@ -19,11 +19,9 @@ use crate::{nft, plain, sysctl, wireguard};
 
 /// The speaker may have very many routes, and watches them itself.
 fn routes(host: &mut Host, names: &Names, query: &Query) -> Result<Vec<Route>, KernelError> {
-    let mut routes = route::dump(&mut host.route, names).map_err(failed("dump routes"))?;
-    routes.retain(|route| {
-        route.protocol != BGP_PROTOCOL || query.bgp.contains(&route.key.destination)
-    });
-    Ok(routes)
+    let wanted =
+        |protocol, destination| protocol != BGP_PROTOCOL || query.bgp.contains(&destination);
+    route::dump(&mut host.route, names, wanted).map_err(failed("dump routes"))
 }
 
 pub(super) fn observe(host: &mut Host, query: &Query) -> Result<Observed, KernelError> {

@@ -18,13 +18,18 @@ const FIXED: usize = 12;
 const NEXT_HOP: usize = 8;
 const RTAX_MTU: u16 = 2;
 
-/// All IPv4 unicast and blackhole routes. What the kernel itself keeps in the table `local` is of neither type.
+/// IPv4 unicast and blackhole routes. What the kernel itself keeps in the table `local` is of neither type. `wanted` is
+/// asked with protocol and destination: there may be very many that nobody looks at.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn dump(socket: &mut Socket, names: &Names) -> Result<Vec<Route>, Error> {
+pub fn dump(
+    socket: &mut Socket,
+    names: &Names,
+    wanted: impl Fn(u8, Ipv4Net) -> bool,
+) -> Result<Vec<Route>, Error> {
     let request = Request::new(libc::RTM_GETROUTE, 0, &fixed(0, 0, 0, 0));
-    socket.dump(&request, |message| parse(message, names))
+    socket.dump(&request, |message| parse(message, names, &wanted))
 }
 
 /// Our routes of one table.
@@ -35,17 +40,22 @@ pub fn dump_owned(socket: &mut Socket, names: &Names, table: u32) -> Result<Vec<
     let mut header = fixed(0, 0, 0, 0);
     header[5] = OWNER_PROTOCOL;
     let request = Request::new(libc::RTM_GETROUTE, 0, &header).with_u32(libc::RTA_TABLE, table);
-    match socket.dump(&request, |message| parse(message, names)) {
+    let ours = |protocol, _| protocol == OWNER_PROTOCOL;
+    match socket.dump(&request, |message| parse(message, names, ours)) {
         // The table was never used.
         Err(error) if error.errno() == Errno::ENOENT => Ok(Vec::new()),
         routes => Ok(routes?
             .into_iter()
-            .filter(|route| route.protocol == OWNER_PROTOCOL && route.key.table == table)
+            .filter(|route| route.key.table == table)
             .collect()),
     }
 }
 
-fn parse(message: Message<'_>, names: &Names) -> Option<Route> {
+fn parse(
+    message: Message<'_>,
+    names: &Names,
+    wanted: impl Fn(u8, Ipv4Net) -> bool,
+) -> Option<Route> {
     let &[family, prefix_length, _, _, table, protocol, _, kind, ..] = message.fixed::<FIXED>()?;
     let cached = u32_at(message.payload, 8)? & libc::RTM_F_CLONED != 0;
     if i32::from(family) != libc::AF_INET || cached {
@@ -54,17 +64,21 @@ fn parse(message: Message<'_>, names: &Names) -> Option<Route> {
     let attributes = message.attributes(FIXED);
     let number = |kind| attributes.find(kind).and_then(|value| u32_at(value, 0));
     let address = |kind| attributes.find(kind).and_then(ipv4);
+    let destination = address(libc::RTA_DST).unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
+    let destination = Ipv4Net::new(destination, prefix_length).ok()?;
+    if !wanted(protocol, destination) {
+        return None;
+    }
     let table = number(libc::RTA_TABLE).unwrap_or(table.into());
     let target = match kind {
         libc::RTN_UNICAST => unicast(attributes, names)?,
         libc::RTN_BLACKHOLE => RouteTarget::Blackhole,
         _ => return None,
     };
-    let destination = address(libc::RTA_DST).unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
     Some(Route {
         key: RouteKey {
             table,
-            destination: Ipv4Net::new(destination, prefix_length).ok()?,
+            destination,
             metric: number(libc::RTA_PRIORITY).unwrap_or(0),
         },
         target,

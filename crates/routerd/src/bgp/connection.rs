@@ -17,6 +17,8 @@ pub(super) struct Connection {
     pub(super) remote: IpAddr,
     /// Whether the handshake is done.
     pub(super) open: bool,
+    /// Whether the peer closed its side: what is left is to be read to its end.
+    pub(super) ends: bool,
     /// Whether the kernel takes octets, as far as we know.
     writable: bool,
     queue: VecDeque<Bytes>,
@@ -39,6 +41,7 @@ impl Connection {
             stream,
             remote,
             open,
+            ends: false,
             writable: open,
             queue: VecDeque::new(),
         }

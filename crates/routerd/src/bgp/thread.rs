@@ -31,8 +31,9 @@ const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
 /// Connections have the tokens from here up.
 const FIRST: usize = 2;
-/// Octets that are read from one connection before the next one has its turn.
-const CHUNK: usize = 256 * 1024;
+/// Octets that are read from one connection before the next one has its turn, and before what they brought is passed on: long
+/// enough to share its updates, short enough that the kernel and the peers begin while more comes.
+const CHUNK: usize = 64 * 1024;
 
 /// Each peer takes a descriptor, and by default there are a thousand. Plugins are given limits of their own.
 fn make_room() {
@@ -150,11 +151,7 @@ impl Thread {
                     LISTENER => self.accept(),
                     Token(number) => {
                         let conn = ConnId((number - FIRST) as u64);
-                        self.ready(
-                            conn,
-                            event.is_readable() || event.is_read_closed(),
-                            event.is_writable(),
-                        );
+                        self.ready(conn, event);
                     }
                 }
             }
@@ -273,7 +270,11 @@ impl Thread {
                 }
                 self.forget(conn);
             }
-            Output::Routes(changes) => self.tell_fib(Order::Routes(changes)),
+            Output::Routes(changes) => {
+                // It writes these while the rest is put together.
+                self.fib.order(Order::Routes(changes));
+                self.fib.wake();
+            }
             // What is left goes at the end of the restart time.
             Output::Converged => {}
             Output::NextHop {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use bgp::{ConnId, Input};
 use linux::tcp::{self, Dial};
-use mio::event::Source;
+use mio::event::{Event, Source};
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
@@ -121,15 +121,16 @@ impl Thread {
     }
 
     /// Something can be done with a connection.
-    pub(super) fn ready(&mut self, conn: ConnId, readable: bool, writable: bool) {
+    pub(super) fn ready(&mut self, conn: ConnId, event: &Event) {
         let Some(connection) = self.connections.get_mut(&conn) else {
             return;
         };
+        connection.ends |= event.is_read_closed();
         if connection.open {
-            if readable {
+            if event.is_readable() || event.is_read_closed() {
                 self.unread.insert(conn);
             }
-            if writable {
+            if event.is_writable() {
                 connection.can_write();
                 self.flush(conn);
             }
@@ -184,7 +185,11 @@ impl Thread {
             .map(|c| c.receive(&mut buffer));
         match received {
             Some(Ok(Received::Some(count))) => {
-                self.unread.insert(conn);
+                // Less than there was room for was all: what comes now is a new event. The end has been told already.
+                let ends = self.connections.get(&conn).is_some_and(|c| c.ends);
+                if count == buffer.len() || ends {
+                    self.unread.insert(conn);
+                }
                 let bytes = Cow::Borrowed(&buffer[..count]);
                 self.handle(Input::Received { conn, bytes });
             }
