@@ -2,8 +2,6 @@
 //! another peer is never malformed there. The first octet chooses where the stream begins: before the OPEN or with a
 //! session that is up, internal or external, with or without four-octet numbers and path identifiers.
 
-#![no_main]
-
 use bgp::{
     AddPath, Asn, ConnId, EventKind, Family, Input, Output, PeerConfig, Speaker, SpeakerConfig,
     Start, Time,
@@ -83,7 +81,7 @@ fn accept(speaker: &mut Speaker, conn: ConnId, local: [u8; 4], remote: [u8; 4]) 
     while speaker.poll_output().is_some() {}
 }
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let Some((&mode, stream)) = data.split_first() else {
         return;
     };
@@ -126,4 +124,4 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             }
         }
     }
-});
+}

@@ -1,11 +1,9 @@
 //! Any text as a configuration: loading ends, does not panic, and every finding stands inside its file.
 
-#![no_main]
-
 use api::control::{Config, SourceFile};
 use routerd_core::config::load;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
@@ -26,4 +24,4 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let columns = 1..=line.chars().count() + 1;
         assert!(columns.contains(&place.column), "{found}");
     }
-});
+}

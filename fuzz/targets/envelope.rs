@@ -1,8 +1,6 @@
 //! Any bytes as a message of another node: six lines for the head, the rest is the body. As it comes it is never
 //! believed; well signed, it is refused for one reason or sorted out event by event, and never taken twice.
 
-#![no_main]
-
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +27,7 @@ impl Known for Memory {
     }
 }
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let mut parts = data.splitn(Head::NAMES.len() + 1, |byte| *byte == b'\n');
     let fields: BTreeMap<&str, &str> = Head::NAMES
         .into_iter()
@@ -73,7 +71,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if memory.nonces.borrow().contains("n") {
         assert_eq!(again, Err(Refusal::Replay));
     }
-});
+}
 
 fn take(receiver: &Receiver, now: Timestamp, head: &Head, body: &[u8], memory: &Memory) {
     match receiver.receive(now, &head.envelope(body), &head.signature, memory) {

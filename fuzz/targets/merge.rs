@@ -1,8 +1,6 @@
 //! Any resources and directives as dynamic parts: the merge ends, gives a valid configuration, and whatever it is, the part
 //! of somebody else beside it counts.
 
-#![no_main]
-
 use std::sync::{Arc, OnceLock};
 
 use api::control::{Config, SourceFile};
@@ -38,7 +36,7 @@ fn startup() -> &'static (Config, Effective) {
     })
 }
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let Ok(words) = serde_json::from_slice::<Vec<Word>>(data) else {
         return;
     };
@@ -71,4 +69,4 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     }
     let plugins = |effective: &Effective| effective.plugins.len() + effective.policies.len();
     assert_eq!(plugins(&merged.effective), plugins(base), "no authority came in");
-});
+}

@@ -1,7 +1,5 @@
 //! Anything that a plugin may print: reading and taking it in ends, does not panic, and what is taken reads back as it was.
 
-#![no_main]
-
 use std::collections::BTreeMap;
 
 use api::event::Event;
@@ -9,7 +7,7 @@ use api::plugin::PluginResult;
 use api::time::Timestamp;
 use routerd_core::dynamic::{Digest, Part, Run, accept};
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+pub fn run(data: &[u8]) {
     let Ok(PluginResult::PluginResult(answer)) = serde_json::from_slice(data) else {
         return;
     };
@@ -32,7 +30,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let text = serde_json::to_string(&part).expect("JSON");
         assert_eq!(serde_json::from_str::<Part>(&text).expect("a part"), part);
     }
-});
+}
 
 fn event(id: &str) -> Event {
     Event {

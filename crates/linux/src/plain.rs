@@ -21,6 +21,8 @@ use routerd_core::observed::{Driver, FouPort, Link, PlainTunnelDevice};
 use crate::netlink;
 use crate::netlink::link::Names;
 
+#[cfg(feature = "fuzz")]
+pub use process::fuzz;
 pub use process::{Options, run};
 pub(crate) use socket::{open_socket, option, set_option};
 

@@ -10,6 +10,8 @@ mod bucket;
 pub(crate) mod checksum;
 mod device;
 mod flow;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod gate;
 mod handover;
 mod handshake;

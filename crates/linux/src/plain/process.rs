@@ -4,6 +4,8 @@
 //! socket only tells. Packets that are larger than the path are not fragmented if they forbid it: their sender is
 //! told.
 
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod inbound;
 mod joined;
 mod outbound;

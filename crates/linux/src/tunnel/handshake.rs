@@ -1,7 +1,7 @@
 //! Handshakes, on a thread of their own: each costs as much as a hundred packets.
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Instant;
 
 use boringtun::noise::handshake::parse_handshake_anon;
@@ -32,8 +32,22 @@ pub(super) struct Message {
 }
 
 impl Message {
+    /// Queues a message for the thread of handshakes, if it can be one. What is garbage at first sight must not keep
+    /// others from the queue; where there are more than can be looked at, senders repeat theirs.
+    pub(super) fn offer(queue: &SyncSender<Self>, from: Endpoint, message: &[u8]) {
+        let expected = match message.first_chunk() {
+            Some([1, 0, 0, 0]) => 148,
+            Some([2, 0, 0, 0]) => 92,
+            Some([3, 0, 0, 0]) => 64,
+            _ => return,
+        };
+        if message.len() == expected {
+            let _ = queue.try_send(Self::new(from, message));
+        }
+    }
+
     /// Copies a message; of one that is too long for any handshake only so much that it stays too long.
-    pub(super) fn new(from: Endpoint, message: &[u8]) -> Self {
+    fn new(from: Endpoint, message: &[u8]) -> Self {
         let mut bytes = [0; MAX_MESSAGE];
         let kept = message.len().min(MAX_MESSAGE);
         bytes[..kept].copy_from_slice(&message[..kept]);

@@ -51,8 +51,7 @@ pub(super) fn run(
             let mut datagrams = message.chunks(segment.max(1)).peekable();
             while let Some(datagram) = datagrams.next() {
                 let Some(receiver) = data_for(datagram) else {
-                    // Where there are more than can be looked at, senders repeat theirs.
-                    let _ = handshakes.try_send(Message::new(from, datagram));
+                    Message::offer(handshakes, from, datagram);
                     continue;
                 };
                 let same = |next: &&[u8]| data_for(next) == Some(receiver);

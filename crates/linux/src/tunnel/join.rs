@@ -144,7 +144,7 @@ impl Joiner {
     }
 
     /// Gives everything to `write`, a packet at a time: its queue, its header for the kernel, then its bytes.
-    fn drain(
+    pub(super) fn drain(
         &mut self,
         mut write: impl FnMut(usize, &[IoSlice<'_>]) -> io::Result<()>,
     ) -> io::Result<()> {

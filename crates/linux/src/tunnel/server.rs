@@ -135,7 +135,10 @@ fn serve(mut stream: &UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
 }
 
 /// Bytes up to and with the next empty line; absent when the client has closed.
-fn next_request(stream: &mut impl Read, pending: &mut Vec<u8>) -> io::Result<Option<String>> {
+pub(super) fn next_request(
+    stream: &mut impl Read,
+    pending: &mut Vec<u8>,
+) -> io::Result<Option<String>> {
     let mut searched = 0;
     let mut buffer = [0; 16 * 1024];
     loop {

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use api::IfName;
@@ -32,6 +33,15 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Tells threads of a scope to stop, also when the test fails: the scope waits for them.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A network and mount namespace; it goes with this value.
 pub struct Site {
     holder: Child,
@@ -45,7 +55,8 @@ pub struct Site {
 impl Drop for Site {
     fn drop(&mut self) {
         // A test that failed halfway leaves its device to the namespace; its process ends with the link.
-        for ifname in [self.ifname.clone(), "t0".parse().expect("name")] {
+        let others = ["t0", "wg1"].map(|name| name.parse().expect("name"));
+        for ifname in std::iter::once(self.ifname.clone()).chain(others) {
             let drivers = self.drivers.clone();
             let _ = self.inside(move || drivers.delete(&ifname).map_err(drop));
         }

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use routerd_core::observed::{Build, Driver};
 use tempfile::TempDir;
 
-use super::site::{Site, connected, eventually, program};
+use super::site::{Site, Stop, connected, eventually, program};
 use crate::namespace::fresh;
 
 /// Probes in one direction, 1,000 a second.
@@ -79,14 +79,6 @@ fn sent_again(site: &Site) -> (u64, u64) {
     };
     let twice = counter("TcpExt:", "TCPDSACKRecvSegs");
     (counter("Tcp:", "RetransSegs"), twice)
-}
-
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Sends some 30 MB/s over one connection until told to stop; returns how many bytes arrived, all as they were.
