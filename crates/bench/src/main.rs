@@ -7,6 +7,8 @@ mod bgp;
 mod bgp_core;
 mod events;
 mod fib;
+mod idle;
+mod moves;
 mod page;
 mod plan;
 mod routes;
@@ -88,8 +90,11 @@ const BENCHES: &[(&str, Bench)] = &[
     ("bgp-core", bgp_core::run),
     ("events", events::run),
     ("fib", fib::run),
+    ("idle", idle::run),
+    ("moves", moves::run),
     ("plan", plan::run),
     ("routes", routes::run),
+    ("start", tunnel::start::run),
     ("tunnel", tunnel::run),
 ];
 
@@ -115,7 +120,7 @@ fn main() -> Result<()> {
         true => !is_long(name),
         false => wanted.iter().any(|w| w == name),
     };
-    if !sandbox::is_inside() && is_wanted("tunnel") {
+    if !sandbox::is_inside() && (is_wanted("tunnel") || is_wanted("start")) {
         tunnel::prepare();
     }
     sandbox::enter()?;

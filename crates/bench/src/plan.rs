@@ -66,7 +66,8 @@ fn measure(claims: usize) -> Result<f64> {
     Ok(median(seconds))
 }
 
-fn text(claims: usize) -> Result<String> {
+/// A configuration with so many claims.
+pub(crate) fn text(claims: usize) -> Result<String> {
     let mut text = BASE.to_owned();
     for n in 0..claims {
         let (a, b) = (n / 250, n % 250 + 1);

@@ -4,6 +4,7 @@
 mod load;
 mod pair;
 mod program;
+pub(crate) mod start;
 
 use anyhow::Result;
 
@@ -12,7 +13,13 @@ use crate::{Row, median};
 use pair::{Offload, Pair};
 use program::Program;
 
+pub(crate) use pair::until;
 pub use program::prepare;
+
+/// The shell line that runs device `wg0` of ours.
+pub(crate) fn ours() -> Result<String> {
+    Ok(Program::ours()?.line)
+}
 
 const ROUNDS: usize = 3;
 

@@ -165,7 +165,7 @@ fn configure(end: usize, keys: &[String; 2]) -> Result<()> {
     ))
 }
 
-pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         if Instant::now() > deadline {
