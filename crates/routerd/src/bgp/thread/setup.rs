@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use bgp::{Input, LocalRoute, Speaker, SpeakerConfig, Start};
+use bgp::{AdminAction, Input, LocalRoute, Speaker, SpeakerConfig, Start};
 use ipnet::Ipv4Net;
 use mio::Interest;
 use routerd_core::effective::{BgpIntent, Monitoring};
@@ -58,7 +58,7 @@ impl Thread {
             self.monitor(&Monitoring::default());
             return;
         };
-        self.reaches = Reaches::read(&wanted);
+        let before = std::mem::replace(&mut self.reaches, Reaches::read(&wanted));
         for (who, reason) in &self.reaches.broken {
             tracing::error!(who, reason, "no BGP session without its password");
         }
@@ -70,6 +70,7 @@ impl Thread {
             None => self.begin(config),
         }
         self.intent = intent;
+        self.end_signed_otherwise(&before);
         self.listen_pause = FIRST_PAUSE;
         self.listen();
     }
@@ -79,6 +80,25 @@ impl Thread {
             tracing::error!(%error, "start threads for BMP and MRT");
             let problem = error.to_string();
             self.problems.insert("monitoring".to_owned(), problem);
+        }
+    }
+
+    /// A connection keeps the password that it was opened with, or goes on without one: sessions of peers whose password is
+    /// another now begin anew.
+    fn end_signed_otherwise(&mut self, before: &Reaches) {
+        let password = |reaches: &Reaches, peer| match peer {
+            IpAddr::V4(peer) => reaches.of(peer).and_then(|reach| reach.password.clone()),
+            IpAddr::V6(_) => None,
+        };
+        let peers = self
+            .connections
+            .values()
+            .map(|connection| connection.remote);
+        let other = |peer: &IpAddr| password(before, *peer) != password(&self.reaches, *peer);
+        let changed: BTreeSet<IpAddr> = peers.filter(other).collect();
+        for peer in changed {
+            let action = AdminAction::Reset("its password is another now".to_owned());
+            self.handle(Input::Admin { peer, action });
         }
     }
 

@@ -8,12 +8,14 @@ use super::{apply, is_up, topology};
 use crate::daemon::{Daemon, until};
 use crate::namespace::isolated;
 
-fn configure(daemon: &Daemon, folder: &Path) {
+fn configure(daemon: &Daemon, folder: &Path, password: Option<&str>) {
     let text = "apiVersion: net.routerd.net/v1alpha1\nkind: BGPRouter\nmetadata: {name: main}\nspec: \
          {asn: 65000, routerID: 10.99.0.1}\n---\n\
          apiVersion: net.routerd.net/v1alpha1\nkind: BGPPeer\nmetadata: {name: other}\nspec:\n  \
          peerASN: 65000\n  peers: [10.99.0.2]\n  timers: {profile: fast}\n";
-    apply(daemon, folder, text);
+    let password = password.map(|password| format!("  password: {password}\n"));
+    let text = format!("{text}{}", password.unwrap_or_default());
+    apply(daemon, folder, &text);
 }
 
 /// Waits until doctor says all of this.
@@ -35,7 +37,7 @@ fn what_is_in_the_way_of_a_session_is_named() {
             let mut daemon = Daemon::new(folder.path());
             daemon.start();
             let squatter = TcpListener::bind("0.0.0.0:179").expect("port");
-            configure(&daemon, folder.path());
+            configure(&daemon, folder.path(), None);
             says(
                 &daemon,
                 &["bgp-speaker", "in use", "tried again", "ss -ltnp"],
@@ -57,6 +59,8 @@ fn what_is_in_the_way_of_a_session_is_named() {
             let unsigned = Speaker::start(Kind::Bird, Case { role, ..case }, folder.path());
             until("the session is up", || is_up(&daemon));
             says(&daemon, &["overall=pass", "up for"]);
+            configure(&daemon, folder.path(), Some("signed-by-us-alone"));
+            says(&daemon, &["bgp-session", "no answer", "TCP MD5", "nstat"]);
             drop(unsigned);
         },
     );
