@@ -76,29 +76,52 @@ pub fn run() -> Result<Vec<Row>> {
     if peers.is_empty() {
         return Ok(Vec::new());
     }
-    let programs: Vec<&Program> = std::iter::once(&ours).chain(&peers).collect();
     let offloads = [Offload::On, Offload::Off];
-    let mut samples = vec![vec![Vec::new(); programs.len()]; offloads.len()];
+    let mut ours = Subject::new(ours);
+    let mut peers: Vec<Subject> = peers.into_iter().map(Subject::new).collect();
     for round in 1..=ROUNDS {
-        for (offload, samples) in offloads.iter().zip(&mut samples) {
-            for (program, samples) in programs.iter().zip(samples) {
-                eprintln!(
-                    "  round {round} of {ROUNDS}, offload {offload}, {}",
-                    program.name
-                );
-                samples.push(measure(program, *offload)?);
-            }
+        for (at, offload) in offloads.into_iter().enumerate() {
+            eprintln!("  round {round} of {ROUNDS}, offload {offload}");
+            ours.runs[at].push(measure(&ours.program, offload)?);
+            peers.retain_mut(|peer| match measure(&peer.program, offload) {
+                Ok(sample) => {
+                    peer.runs[at].push(sample);
+                    true
+                }
+                Err(error) => {
+                    eprintln!("  skipped: {}: {error:#}", peer.program.name);
+                    false
+                }
+            });
         }
     }
     let mut rows = Vec::new();
-    for (offload, samples) in offloads.iter().zip(&samples) {
-        let middle: Vec<Sample> = samples.iter().map(|runs| middle(runs)).collect();
-        let peers: Vec<_> = peers.iter().zip(&middle[1..]).collect();
-        for (at, metric) in METRICS.iter().enumerate() {
-            rows.extend(compare(metric, at, *offload, &middle[0], &peers));
+    for (at, offload) in offloads.into_iter().enumerate() {
+        let peers: Vec<(&Program, Sample)> = peers
+            .iter()
+            .map(|peer| (&peer.program, middle(&peer.runs[at])))
+            .collect();
+        let ours = middle(&ours.runs[at]);
+        for (metric, name) in METRICS.iter().enumerate() {
+            rows.extend(compare(name, metric, offload, &ours, &peers));
         }
     }
     Ok(rows)
+}
+
+/// A program and what was measured of it, with offload and without.
+struct Subject {
+    program: Program,
+    runs: [Vec<Sample>; 2],
+}
+
+impl Subject {
+    fn new(program: Program) -> Self {
+        Self {
+            program,
+            runs: Default::default(),
+        }
+    }
 }
 
 fn measure(program: &Program, offload: Offload) -> Result<Sample> {
@@ -134,7 +157,7 @@ fn compare(
     at: usize,
     offload: Offload,
     ours: &Sample,
-    peers: &[(&Program, &Sample)],
+    peers: &[(&Program, Sample)],
 ) -> Vec<Row> {
     let name = format!("{}, offload {offload}", metric.name);
     let row = |peer: &str, value: f64, goal: f64| {

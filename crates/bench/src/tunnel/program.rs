@@ -10,8 +10,11 @@ use crate::sandbox::sh;
 /// Where the peers from crates.io are installed, from the root of the repository.
 const ROOT: &str = "target/bench/peers";
 
-/// Crates with a program of the same name, in the version that the goals were set against.
-const CRATES: [(&str, &str); 2] = [("gotatun-cli", "0.10.2"), ("boringtun-cli", "0.7.1")];
+/// Crates in the version that the goals were set against, and the program that each has.
+const CRATES: [(&str, &str, &str); 2] = [
+    ("gotatun-cli", "0.10.2", "gotatun"),
+    ("boringtun-cli", "0.7.1", "boringtun-cli"),
+];
 
 /// A user-space WireGuard.
 pub(super) struct Program {
@@ -43,21 +46,15 @@ pub(super) fn peers() -> Vec<Program> {
         line: "wireguard-go -f wg0".to_owned(),
         goal: 5.0,
     }];
-    let built = [
-        ("gotatun", "gotatun-cli", "--foreground wg0", 3.0),
-        (
-            "boringtun-cli",
-            "boringtun-cli",
-            "--foreground --disable-drop-privileges wg0",
-            1.0,
-        ),
-    ];
-    for (name, program, arguments, goal) in built {
-        let path = std::env::current_dir().unwrap_or_default().join(ROOT);
-        let path = path.join("bin").join(program);
+    for (program, goal) in [("gotatun", 3.0), ("boringtun-cli", 1.0)] {
+        let root = std::env::current_dir().unwrap_or_default().join(ROOT);
+        let path = root.join("bin").join(program);
         peers.push(Program {
-            name,
-            line: format!("{} {arguments}", path.display()),
+            name: program,
+            line: format!(
+                "{} --foreground --disable-drop-privileges wg0",
+                path.display()
+            ),
             goal,
         });
     }
@@ -74,8 +71,8 @@ pub(super) fn peers() -> Vec<Program> {
 
 /// Builds the peers that are not there yet. Must be called where crates.io can be reached.
 pub fn prepare() {
-    for (name, version) in CRATES {
-        if Path::new(ROOT).join("bin").join(name).exists() {
+    for (name, version, program) in CRATES {
+        if Path::new(ROOT).join("bin").join(program).exists() {
             continue;
         }
         eprintln!("bench tunnel: building {name} {version}, once");
