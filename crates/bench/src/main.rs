@@ -13,6 +13,7 @@ mod page;
 mod plan;
 mod routes;
 mod sandbox;
+mod striping;
 mod tunnel;
 
 use std::fs;
@@ -95,6 +96,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("plan", plan::run),
     ("routes", routes::run),
     ("start", tunnel::start::run),
+    ("striping", striping::run),
     ("tunnel", tunnel::run),
 ];
 
