@@ -6,7 +6,8 @@
 //!   writer and still answers every change in less than the 200 ms that are promised.
 //! - A pass that failed is repeated after a delay that doubles up to [`RETRY_MAX`].
 //! - Without any wake the host is looked at every [`RESYNC`]: WireGuard peers and some settings change without
-//!   a notification.
+//!   a notification. Where a pass is expensive it is made more rarely, so that an idle daemon takes no more than
+//!   one part in [`IDLE`] of a core for it.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,9 @@ const BURST: u32 = 50;
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 const RESYNC: Duration = Duration::from_secs(10);
+const RESYNC_MAX: Duration = Duration::from_secs(300);
+/// One part in so many of a core may go into looking at a host on which nothing happens.
+const IDLE: u32 = 1000;
 
 /// How a pass ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +82,7 @@ impl Pace {
         self.woken = None;
         self.paid = self.paid.max(began) + INTERVAL;
         let delay = match outcome {
-            Outcome::Settled => RESYNC,
+            Outcome::Settled => (ended.saturating_duration_since(began) * IDLE).clamp(RESYNC, RESYNC_MAX),
             Outcome::Unsettled => Duration::ZERO,
             Outcome::Failed => (RETRY * 2_u32.pow(self.failures.min(6))).min(RETRY_MAX),
         };
@@ -123,6 +127,17 @@ mod tests {
     fn without_wakes_the_host_is_looked_at_now_and_then() {
         let (pace, start) = settled();
         assert_eq!(pace.due(), start + RESYNC);
+    }
+
+    #[test]
+    fn an_expensive_look_is_taken_more_rarely_but_still_taken() {
+        let (mut pace, start) = settled();
+        let ended = start + Duration::from_millis(40);
+        pace.passed(start, ended, Outcome::Settled);
+        assert_eq!(pace.due(), ended + Duration::from_secs(40));
+        let ended = start + Duration::from_secs(60);
+        pace.passed(start, ended, Outcome::Settled);
+        assert_eq!(pace.due(), ended + RESYNC_MAX);
     }
 
     #[test]

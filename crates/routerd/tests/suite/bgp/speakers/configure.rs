@@ -106,7 +106,7 @@ impl Speaker {
     fn openbgpd(&self) -> String {
         let case = self.case;
         format!(
-            "AS {asn}\nrouter-id 10.99.0.2\nlisten on 10.99.0.2\nfib-update no\nnexthop qualify via default\n\
+            "AS {asn}\nrouter-id 10.99.0.2\nconnect-retry 1\nlisten on 10.99.0.2\nfib-update no\nnexthop qualify via default\n\
              socket \"{socket}\"\nnetwork {THEIRS} set large-community {COMMUNITY}\n\
              neighbor 10.99.0.1 {{\n  remote-as 65000\n  holdtime 9\n  announce add-path recv yes\n  \
              announce add-path send all\n{passive}{rr}{password}}}\n\
