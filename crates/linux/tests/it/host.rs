@@ -97,7 +97,7 @@ fn links_come_with_their_settings() {
         let lan = |key| seen.sysctls[&Sysctl::on(&name("lan"), key)];
         assert_eq!(lan(SysctlKey::ProxyDelay), 30);
         assert_eq!(lan(SysctlKey::RpFilter), 2);
-        assert_eq!(seen.sysctls.len(), 7 + 8 + 3 * 8);
+        assert_eq!(seen.sysctls.len(), 8 + 8 + 3 * 8);
 
         apply(
             &mut host,

@@ -82,6 +82,7 @@ impl<T> Queue<T> {
         state.open = Some(state.uses);
         state.items.clear();
         state.octets = 0;
+        state.wanted = false;
         state.counts.error = None;
         state.uses
     }

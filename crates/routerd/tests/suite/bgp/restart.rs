@@ -236,9 +236,10 @@ impl Monitor {
             .spawn();
         let child = child.expect("ip monitor");
         let monitor = Self { file, child };
-        // It listens when it hears this.
+        // It listens when it hears this, which must be news each time.
         until("the kernel is heard", || {
-            run("ip route replace 192.0.2.1/32 dev lo");
+            run("ip route add 192.0.2.1/32 dev lo");
+            run("ip route del 192.0.2.1/32 dev lo");
             monitor.text().contains("192.0.2.1")
         });
         monitor
