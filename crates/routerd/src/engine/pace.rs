@@ -82,7 +82,9 @@ impl Pace {
         self.woken = None;
         self.paid = self.paid.max(began) + INTERVAL;
         let delay = match outcome {
-            Outcome::Settled => (ended.saturating_duration_since(began) * IDLE).clamp(RESYNC, RESYNC_MAX),
+            Outcome::Settled => {
+                (ended.saturating_duration_since(began) * IDLE).clamp(RESYNC, RESYNC_MAX)
+            }
             Outcome::Unsettled => Duration::ZERO,
             Outcome::Failed => (RETRY * 2_u32.pow(self.failures.min(6))).min(RETRY_MAX),
         };
