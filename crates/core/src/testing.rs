@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api::control::{Config, SourceFile};
 use api::{IfName, MobileAddress, ResourceId};
 use ipnet::IpNet;
 
@@ -19,6 +20,18 @@ use crate::plan::{self, Plan};
 use crate::{Effective, Ledger, Observed};
 
 pub(crate) const KEY_FILE: &str = "/var/lib/routerd/keys/wg-hybrid.key";
+
+/// What a configuration means; it must be valid.
+pub(crate) fn compile(text: &str) -> Effective {
+    let file = SourceFile {
+        name: "site.yaml".to_owned(),
+        text: text.to_owned(),
+    };
+    let loaded = crate::config::load(&Config { files: vec![file] });
+    loaded
+        .effective
+        .unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics))
+}
 
 pub(crate) fn name(text: &str) -> IfName {
     text.parse().expect("interface name")

@@ -45,6 +45,7 @@ use device::Device;
 use handover::{Aftermath, Office};
 use handshake::Message;
 use server::Server;
+pub(crate) use server::listen;
 use tun::Tun;
 use udp::Udp;
 

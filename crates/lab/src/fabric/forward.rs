@@ -19,7 +19,7 @@ use super::frame::{Frame, Kind};
 use super::header::Header;
 use super::quality::LinkQuality;
 use super::replies::{arp_answer, arp_request};
-use super::underlay::{Attachment, Impairment, Treatment, Underlay};
+use super::underlay::{Attachment, Impairment, Link, Treatment, Underlay};
 use super::wiretap::Wiretap;
 use super::{FabricState, FlowTable, NicId, Origin, Verdict, decide, delay, lock};
 
@@ -199,22 +199,20 @@ impl Engine {
 
     /// Changes the largest packet that an underlay link carries. Says whether there is one of that name.
     pub fn set_link_mtu(&self, name: &str, mtu: u16) -> bool {
-        let mut underlay = self
-            .underlay
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let link = underlay.links.get_mut(name);
-        link.map(|link| link.mtu = mtu).is_some()
+        self.change_link(name, |link| link.mtu = mtu)
     }
 
     /// Makes an underlay link one of that quality. Says whether there is one of that name.
     pub fn set_quality(&self, name: &str, quality: LinkQuality) -> bool {
+        self.change_link(name, |link| link.quality = quality)
+    }
+
+    fn change_link(&self, name: &str, change: impl FnOnce(&mut Link)) -> bool {
         let mut underlay = self
             .underlay
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let link = underlay.links.get_mut(name);
-        link.map(|link| link.quality = quality).is_some()
+        underlay.links.get_mut(name).map(change).is_some()
     }
 
     /// How many packets an underlay link or a port has lost by chance so far.

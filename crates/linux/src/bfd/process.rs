@@ -13,7 +13,6 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use bgp::bfd::{Settings, State};
-use nix::sys::stat::{Mode, umask};
 
 use super::protocol::{Ask, Hello, Standing, Tell, VERSION, write};
 use super::{Bfd, Ends, Notice};
@@ -103,14 +102,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         let message = format!("{} belongs to a process that runs", path.display());
         return Err(io::Error::new(io::ErrorKind::AddrInUse, message));
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let before = umask(Mode::from_bits_truncate(0o077));
-    let listener = UnixListener::bind(path);
-    umask(before);
-    listener
+    crate::tunnel::listen(path)
 }
 
 fn accept(listener: &UnixListener, tell: &Sender<Message>) -> io::Result<()> {

@@ -15,7 +15,7 @@ use routerd_core::key::{PublicKey, SecretKey};
 use super::allowed_ips::{AllowedIps, Mix};
 use super::gate::Gate;
 use super::handover::Neighbour;
-use super::peer::{HANDSHAKE_SPACE, Peer, Seed};
+use super::peer::{HANDSHAKE_SPACE, Peer, Seed, State};
 use super::tun::Tun;
 use super::uapi::{AllowedIpChange, DeviceState, PeerState, SetDevice, SetPeer};
 use super::udp::Udp;
@@ -114,12 +114,17 @@ impl Device {
 
     /// Sends what became possible with a change: a handshake for packets that wait.
     fn wake(&self, peer: &Peer) {
+        self.shake(peer, State::initiate_for_waiting);
+    }
+
+    /// Sends the beginning of a handshake, if there is one to send and a place to send it to.
+    fn shake(&self, peer: &Peer, begin: impl FnOnce(&mut State, &mut [u8]) -> Option<usize>) {
         let mut dst = [0; HANDSHAKE_SPACE];
         let mut state = peer.lock();
         let Some(endpoint) = state.endpoint else {
             return;
         };
-        if let Some(length) = state.initiate_for_waiting(&mut dst) {
+        if let Some(length) = begin(&mut state, &mut dst) {
             drop(state);
             self.udp.send(&dst[..length], endpoint);
         }

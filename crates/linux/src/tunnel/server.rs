@@ -39,12 +39,8 @@ impl Server {
                 .mode(0o755)
                 .create(dir)?;
         }
-        remove_stale(path)?;
-        let before = umask(Mode::from_bits_truncate(0o077));
-        let listener = UnixListener::bind(path);
-        umask(before);
         Ok(Self {
-            listener: listener?,
+            listener: listen(path)?,
             path: path.to_owned(),
         })
     }
@@ -92,11 +88,16 @@ impl Server {
     }
 }
 
-fn remove_stale(path: &Path) -> io::Result<()> {
+/// Listens in the place of a socket that a dead process left there. Only the owner may connect.
+pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    let before = umask(Mode::from_bits_truncate(0o077));
+    let listener = UnixListener::bind(path);
+    umask(before);
+    listener
 }
 
 /// A socket in the file system, told from one that another process puts in its place.

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ::bgp::{DownReason, Family, FamilyView, Notice, PeerView, RejectReason, Rivals, SessionState};
-use api::control::{Config, SourceFile};
 use api::doctor::{Check, CheckStatus};
 
 use super::*;
@@ -82,23 +81,12 @@ fn healthy() -> SpeakerView {
 
 /// The checks of the area after a change of what is known.
 fn checks(change: impl FnOnce(&mut Runtime)) -> Vec<Check> {
-    let file = SourceFile {
-        name: "router.yaml".into(),
-        text: CONFIG.into(),
-    };
-    let loaded = crate::config::load(&Config { files: vec![file] });
-    let effective = loaded
-        .effective
-        .unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics));
     let mut runtime = Runtime {
         speaker: Some(healthy()),
         ..running()
     };
     change(&mut runtime);
-    let mut node = healthy_onprem();
-    let observed = node.look(&query(&effective));
-    let plan = plan::plan(&effective, &observed, &node.ledger);
-    doctor(Some("bgp"), &effective, &observed, &plan, &runtime).checks
+    examine_with(&mut healthy_onprem(), &compile(CONFIG), "bgp", &runtime).checks
 }
 
 /// What is not as it should be: code, status, detail and remedy in one text each.

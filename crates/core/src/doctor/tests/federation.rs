@@ -1,6 +1,5 @@
 //! Event federation: each fault is named, with its remedy; a healthy one is not complained about.
 
-use api::control::{Config, SourceFile};
 use api::doctor::{Check, CheckStatus};
 use api::federation::Outbox;
 use api::time::Timestamp;
@@ -72,24 +71,14 @@ fn healthy() -> FederationState {
 
 /// The checks of the area after a change of the state.
 fn checks(change: impl FnOnce(&mut FederationState)) -> Vec<Check> {
-    let file = SourceFile {
-        name: "router.yaml".into(),
-        text: CONFIG.into(),
-    };
-    let loaded = crate::config::load(&Config { files: vec![file] });
-    let effective = loaded
-        .effective
-        .unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics));
     let mut state = healthy();
     change(&mut state);
-    let mut node = healthy_onprem();
-    let observed = node.look(&query(&effective));
-    let plan = plan::plan(&effective, &observed, &node.ledger);
     let runtime = Runtime {
         federation: Some(state),
         ..running()
     };
-    doctor(Some("federation"), &effective, &observed, &plan, &runtime).checks
+    let mut node = healthy_onprem();
+    examine_with(&mut node, &compile(CONFIG), "federation", &runtime).checks
 }
 
 fn first(change: impl FnOnce(&mut FederationState)) -> (CheckStatus, String, String) {

@@ -43,10 +43,10 @@ fn examine(node: &mut Node, effective: &Effective, area: Option<&str>) -> Report
 }
 
 /// The same with more known about routerd itself.
-fn examine_with(node: &mut Node, effective: &Effective, runtime: &Runtime) -> Report {
+fn examine_with(node: &mut Node, effective: &Effective, area: &str, runtime: &Runtime) -> Report {
     let observed = node.look(&query(effective));
     let plan = plan::plan(effective, &observed, &node.ledger);
-    doctor(Some("hybrid"), effective, &observed, &plan, runtime)
+    doctor(Some(area), effective, &observed, &plan, runtime)
 }
 
 /// A host whose firewall was read and holds nothing.

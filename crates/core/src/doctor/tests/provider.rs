@@ -80,7 +80,7 @@ fn looked(effect: Effect, facts: &[(&str, &str)], clock_offset: Option<i64>) -> 
 
 fn provider_lines(effective: &Effective, runtime: &Runtime) -> Vec<String> {
     let (mut node, _) = site_cloud();
-    let report = examine_with(&mut node, effective, runtime);
+    let report = examine_with(&mut node, effective, "hybrid", runtime);
     let about = |line: &String| line.split(' ').nth(1) == Some("provider");
     lines(&report).into_iter().filter(about).collect()
 }
@@ -125,7 +125,12 @@ fn an_executor_that_cannot_look_is_a_warning() {
     let effective = with_profile(true);
     let refused = Err("authorization: networkInterfaces/read is missing".to_owned());
     let (mut node, _) = site_cloud();
-    let report = examine_with(&mut node, &effective, &answered(&effective, refused));
+    let report = examine_with(
+        &mut node,
+        &effective,
+        "hybrid",
+        &answered(&effective, refused),
+    );
     assert_eq!(
         report.summary.to_string(),
         "overall=pass warn=2 fail=0 skip=0"
@@ -162,7 +167,7 @@ fn the_clock_is_compared_with_the_clouds() {
         let present = looked(Effect::Present, &[], Some(offset));
         let (mut node, _) = site_cloud();
         let runtime = answered(&effective, Ok(present));
-        let report = examine_with(&mut node, &effective, &runtime);
+        let report = examine_with(&mut node, &effective, "hybrid", &runtime);
         let check = report
             .checks
             .iter()
@@ -188,7 +193,7 @@ fn a_clock_that_nobody_can_compare_is_no_finding() {
     };
     for clock in [Some(clock), None] {
         node.kernel.host.clock = clock;
-        let report = examine_with(&mut node, &effective, &running());
+        let report = examine_with(&mut node, &effective, "hybrid", &running());
         let check = report
             .checks
             .iter()

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use api::control::{Config, SourceFile};
-
 use super::{texts, waits};
 use crate::Effective;
 use crate::encapsulation::KernelTunnel;
@@ -64,17 +62,6 @@ spec:
 fn load(mode: &str, spec: &str, rest: &str) -> Effective {
     let site = SITE.replace("MODE", mode).replace("FORCE", "false");
     compile(&format!("{site}  mode: {mode}\n{spec}{rest}"))
-}
-
-fn compile(text: &str) -> Effective {
-    let file = SourceFile {
-        name: "site.yaml".to_owned(),
-        text: text.to_owned(),
-    };
-    let loaded = crate::config::load(&Config { files: vec![file] });
-    loaded
-        .effective
-        .unwrap_or_else(|| panic!("{:#?}", loaded.diagnostics))
 }
 
 const INSIDE: &str = "  underlayInterface: wg0\n  remote: 10.255.60.2\n";

@@ -6,9 +6,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::stat::{Mode, umask};
-
 use super::Carrier;
+use crate::tunnel::listen;
 
 /// The only request.
 pub(in crate::plain) const GET: &str = "get=1\n\n";
@@ -29,15 +28,8 @@ impl Server {
             let mut builder = std::fs::DirBuilder::new();
             builder.recursive(true).mode(0o755).create(dir)?;
         }
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let before = umask(Mode::from_bits_truncate(0o077));
-        let listener = UnixListener::bind(path);
-        umask(before);
         Ok(Self {
-            listener: listener?,
+            listener: listen(path)?,
             path: path.to_owned(),
         })
     }

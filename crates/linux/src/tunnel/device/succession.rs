@@ -7,7 +7,7 @@ use routerd_core::key::PublicKey;
 
 use super::super::handover::PeerNote;
 use super::super::mmsg::Endpoint;
-use super::super::peer::{HANDSHAKE_SPACE, OVERHEAD, Sealed};
+use super::super::peer::{HANDSHAKE_SPACE, OVERHEAD, Sealed, State};
 use super::{Device, Entry};
 
 impl Device {
@@ -43,16 +43,9 @@ impl Device {
 
     /// Begins a handshake with a peer that is somewhere.
     pub(in crate::tunnel) fn initiate(&self, key: &PublicKey) {
-        let mut dst = [0; HANDSHAKE_SPACE];
         let tables = self.tables();
-        let Some(peer) = tables.peer(key) else { return };
-        let mut state = peer.lock();
-        let Some(endpoint) = state.endpoint else {
-            return;
-        };
-        if let Some(length) = state.initiate(&mut dst) {
-            drop(state);
-            self.udp.send(&dst[..length], endpoint);
+        if let Some(peer) = tables.peer(key) {
+            self.shake(peer, State::initiate);
         }
     }
 
