@@ -42,6 +42,42 @@ impl Socket {
         Ok(refused)
     }
 
+    /// Makes requests of a subsystem of nfnetlink, all or none.
+    ///
+    /// # Errors
+    /// When the kernel refuses one of them or the socket fails.
+    pub(crate) fn transaction(&mut self, subsystem: u8, requests: &[Request]) -> Result<(), Error> {
+        const NFNL_MSG_BATCH_BEGIN: u16 = 16;
+        const NFNL_MSG_BATCH_END: u16 = 17;
+        let bracket = |kind| Request::new(kind, 0, &[0, 0, 0, subsystem]);
+        let mut out = Vec::new();
+        let first = self.next_sequence();
+        bracket(NFNL_MSG_BATCH_BEGIN).write(&mut out, 0, first);
+        for request in requests {
+            // Every request asks: before Linux 6.10 the end of a transaction is not acknowledged.
+            let sequence = self.next_sequence();
+            request.write(&mut out, libc::NLM_F_ACK, sequence);
+        }
+        let last = self.sequence;
+        let end = self.next_sequence();
+        bracket(NFNL_MSG_BATCH_END).write(&mut out, 0, end);
+        self.send(&out)?;
+        loop {
+            for message in self.receive()? {
+                let index = message.sequence.wrapping_sub(first) as usize;
+                if index > requests.len() || i32::from(message.kind) != libc::NLMSG_ERROR {
+                    continue;
+                }
+                if let Some(refusal) = refusal(&message) {
+                    return Err(Error::Refused(refusal));
+                }
+                if message.sequence == last {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
     fn send_chunk(&mut self, requests: &[Request]) -> Result<Vec<(usize, Refusal)>, Error> {
         let mut out = Vec::with_capacity(requests.iter().map(Request::len).sum());
         let first = self.next_sequence();

@@ -11,6 +11,7 @@ mod joined;
 mod outbound;
 mod outer;
 mod partial;
+mod quiet;
 mod server;
 mod too_big;
 
@@ -27,6 +28,7 @@ use super::header::Header;
 use crate::tunnel::tun::Tun;
 use crate::tunnel::{announce, detach, essential, harden};
 use outer::Outer;
+use quiet::Quiet;
 use server::Server;
 
 pub(super) use server::GET;
@@ -55,6 +57,8 @@ struct Carrier {
     tun: Tun,
     outer: Outer,
     header: Header,
+    #[expect(dead_code, reason = "held, not read")]
+    quiet: Option<Quiet>,
 }
 
 impl Carrier {
@@ -103,12 +107,18 @@ fn start(options: &Options) -> io::Result<(Arc<Carrier>, Server)> {
         Some(ifname) => Some(if_nametoindex(ifname.as_str())?),
         None => None,
     };
+    let quiet = Quiet::keep(&options.interface, tunnel).unwrap_or_else(|error| {
+        // A tunnel towards another end in user space does not need it.
+        tracing::warn!(%error, interface = %options.interface, "errors about the other end's packets are not dropped");
+        None
+    });
     let carrier = Arc::new(Carrier {
         tunnel: tunnel.clone(),
         underlay,
         outer: Outer::open(tunnel)?,
         tun: Tun::open(&options.interface, 1)?,
         header: Header::new(tunnel.encapsulation),
+        quiet,
     });
     let path = super::socket_path(&options.socket_dir, &options.interface);
     Ok((carrier, Server::bind(&path)?))

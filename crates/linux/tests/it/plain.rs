@@ -120,31 +120,49 @@ fn remove(site: &Site) {
     apply(site, &actions);
 }
 
+/// Both ends of a tunnel, each of its driver, until it is removed again.
+fn carries(left: &Site, right: &Site, mode: Encapsulation, drivers: [Driver; 2]) {
+    println!("{mode:?}, {drivers:?}");
+    let [ours, theirs] = drivers;
+    let here = tunnel(mode, 1, 2);
+    create(left, 1, ours, &here);
+    create(right, 2, theirs, &tunnel(mode, 2, 1));
+    left.reaches("10.9.0.2");
+    let seen = &observe(left).plain_tunnels[&name("t0")];
+    assert_eq!((seen.driver, &seen.tunnel), (ours, &here));
+    let fits = 1500 - mode.overhead() - 28;
+    let ping = |size| format!("ping -n -c1 -W2 -M do -s {size} 10.9.0.2");
+    left.run(&ping(fits));
+    assert!(left.try_run(&ping(fits + 1)).is_err(), "{mode:?}");
+    // More than the tunnel carries whole, in fragments.
+    left.run("ping -n -c1 -W2 -M dont -s 4000 10.9.0.2");
+    assert!(transfers(left, right, "10.9.0.2", 1 << 20), "{mode:?}");
+    assert!(transfers(right, left, "10.9.0.1", 1 << 20), "{mode:?}");
+    remove(left);
+    remove(right);
+    assert!(observe(left).plain_tunnels.is_empty());
+}
+
 #[test]
-fn every_mode_carries_packets_between_all_drivers_up_to_the_last_byte() {
+fn every_mode_carries_packets_up_to_the_last_byte() {
     fresh(|| {
         let (left, right) = underlay();
         for mode in MODES {
-            let drivers = drivers(&left, mode);
-            for ours in &drivers {
-                for theirs in &drivers {
-                    let here = tunnel(mode, 1, 2);
-                    create(&left, 1, *ours, &here);
-                    create(&right, 2, *theirs, &tunnel(mode, 2, 1));
-                    left.reaches("10.9.0.2");
-                    let seen = &observe(&left).plain_tunnels[&name("t0")];
-                    assert_eq!((seen.driver, &seen.tunnel), (*ours, &here));
-                    let fits = 1500 - mode.overhead() - 28;
-                    let ping = |size| format!("ping -n -c1 -W2 -M do -s {size} 10.9.0.2");
-                    left.run(&ping(fits));
-                    assert!(left.try_run(&ping(fits + 1)).is_err(), "{mode:?}");
-                    // More than the tunnel carries whole, in fragments.
-                    left.run("ping -n -c1 -W2 -M dont -s 4000 10.9.0.2");
-                    assert!(transfers(&left, &right, "10.9.0.2", 3 << 20), "{mode:?}");
-                    remove(&left);
-                    remove(&right);
-                    assert!(observe(&left).plain_tunnels.is_empty());
-                }
+            for driver in drivers(&left, mode) {
+                carries(&left, &right, mode, [driver, driver]);
+            }
+        }
+    });
+}
+
+/// Where the kernel has the modes. Its module then sees the packets of the process, too.
+#[test]
+fn every_mode_carries_packets_between_a_process_and_the_kernel() {
+    fresh(|| {
+        let (left, right) = underlay();
+        for mode in MODES {
+            if let [user, kernel] = drivers(&left, mode)[..] {
+                carries(&left, &right, mode, [user, kernel]);
             }
         }
     });
@@ -202,6 +220,40 @@ fn the_sender_hears_what_a_path_carries_that_became_smaller() {
                 left.run("ip route del 192.0.2.2/32 dev under mtu 1300; ip route flush cache");
             }
         }
+    });
+}
+
+/// What user space takes is nothing that the kernel may call undeliverable; see `plain::process::quiet`.
+#[test]
+fn the_kernel_keeps_quiet_about_packets_of_a_process_as_long_as_it_lives() {
+    fresh(|| {
+        let (left, right) = underlay();
+        let rules = || left.run("nft list ruleset");
+        for (mode, protocol) in [(MODES[0], "0x4"), (MODES[1], "0x2f")] {
+            create(&left, 1, Driver::UserSpace, &tunnel(mode, 1, 2));
+            let found = rules();
+            let quotes = format!("@th,136,8 {protocol} @th,160,64 0xc0000202c0000201 drop");
+            for part in ["icmp type dest", "port-unreachable", "carries t0", &quotes] {
+                assert!(found.contains(part), "no {part}: {found}");
+            }
+            left.run("nft flush ruleset");
+            assert_eq!(rules(), found, "the table is the process's");
+            // Errors about anything else go out.
+            let probe = || {
+                let socket = std::net::UdpSocket::bind("192.0.2.2:0").expect("bind");
+                socket.connect("192.0.2.1:9").expect("connect");
+                let patience = std::time::Duration::from_secs(5);
+                socket.set_read_timeout(Some(patience)).expect("timeout");
+                socket.send(b"?").expect("send");
+                socket.recv(&mut [0]).expect_err("nobody listens").kind()
+            };
+            assert_eq!(right.inside(probe), std::io::ErrorKind::ConnectionRefused);
+            left.run(&format!("kill -9 {}", left.plain_pid("t0")));
+            eventually("the table goes", || rules().is_empty().then_some(()));
+            remove(&left);
+        }
+        create(&left, 1, Driver::UserSpace, &tunnel(MODES[3], 1, 2));
+        assert_eq!(rules(), "", "UDP has one receiver");
     });
 }
 

@@ -117,27 +117,36 @@ fn runs(lengths: &[usize], join: bool) -> impl Iterator<Item = Run> {
 }
 
 fn send(carrier: &Carrier, mut messages: &[Outgoing<'_>]) {
+    let mut again = false;
     while let Some(first) = messages.first() {
         let batch = &messages[..messages.len().min(BATCH)];
-        match mmsg::send(carrier.outer.as_fd(), batch) {
-            Ok(sent) => messages = &messages[sent.max(1)..],
-            Err(error) => match error.raw_os_error() {
-                Some(libc::EINTR) => {}
-                Some(libc::EAGAIN | libc::ENOBUFS) if carrier.outer.wait_for_room() => {}
-                Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO)
-                    if first.bytes.len() > first.segment =>
-                {
-                    send_cut(carrier, first);
-                    messages = &messages[1..];
-                }
-                Some(libc::EMSGSIZE) => {
-                    send_too_big(carrier, first);
-                    messages = &messages[1..];
-                }
-                // No route, an ICMP error about an earlier packet: lost, as any packet may be.
-                _ => messages = &messages[1..],
-            },
+        let error = match mmsg::send(carrier.outer.as_fd(), batch) {
+            Ok(sent) => {
+                messages = &messages[sent.max(1)..];
+                again = false;
+                continue;
+            }
+            Err(error) => error.raw_os_error(),
+        };
+        match error {
+            Some(libc::EINTR) => continue,
+            Some(libc::EAGAIN | libc::ENOBUFS) if carrier.outer.wait_for_room() => continue,
+            // It may be an ICMP error about an earlier packet, which the kernel says once.
+            _ if !again => {
+                again = true;
+                continue;
+            }
+            Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO)
+                if first.bytes.len() > first.segment =>
+            {
+                send_cut(carrier, first);
+            }
+            Some(libc::EMSGSIZE) => send_too_big(carrier, first),
+            // No route: lost, as any packet may be.
+            _ => {}
         }
+        messages = &messages[1..];
+        again = false;
     }
 }
 

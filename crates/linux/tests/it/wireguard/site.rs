@@ -291,7 +291,10 @@ pub fn transfers(from: &Site, to: &Site, address: &str, bytes: usize) -> bool {
     let listener = to.inside(|| TcpListener::bind(target)).expect("listen");
     let connect = || TcpStream::connect_timeout(&target, PATIENCE);
     let mut sender = from.inside(connect).expect("connect");
-    let (mut receiver, _) = listener.accept().expect("accept");
+    // A connection that was reset is never accepted.
+    listener.set_nonblocking(true).expect("set");
+    let (mut receiver, _) = eventually("a connection to accept", || listener.accept().ok());
+    receiver.set_nonblocking(false).expect("set");
     for stream in [&sender, &receiver] {
         stream.set_read_timeout(Some(PATIENCE)).expect("timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("timeout");
