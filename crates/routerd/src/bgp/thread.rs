@@ -69,6 +69,7 @@ pub(super) fn start(places: Places, awaited: Arc<dyn Fn() + Send + Sync>) -> io:
         listener: None,
         listen_again: None,
         listen_pause: setup::FIRST_PAUSE,
+        accept_again: None,
         connections: HashMap::new(),
         unread: BTreeSet::new(),
         dials: BTreeMap::new(),
@@ -104,6 +105,8 @@ pub(super) struct Thread {
     /// When the socket that could not be opened is tried again, and after how long the next time.
     listen_again: Option<Instant>,
     listen_pause: Duration,
+    /// When connections are accepted that could not be, for want of descriptors above all: nobody tells us of them again.
+    accept_again: Option<Instant>,
     connections: HashMap<ConnId, Connection>,
     /// Connections that may have octets to read.
     unread: BTreeSet<ConnId>,
@@ -166,6 +169,9 @@ impl Thread {
             if self.listen_again.is_some_and(|at| at <= Instant::now()) {
                 self.listen();
             }
+            if self.accept_again.is_some_and(|at| at <= Instant::now()) {
+                self.accept();
+            }
             self.handle(Input::Tick);
         }
     }
@@ -192,6 +198,7 @@ impl Thread {
             self.kept_until,
             self.watch.next_timeout(),
             self.listen_again,
+            self.accept_again,
             self.monitor.next(),
         ];
         let others = others.into_iter().flatten();

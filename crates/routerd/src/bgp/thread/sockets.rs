@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::{Duration, Instant};
 
 use bgp::{ConnId, Input};
 use linux::tcp::{self, Dial};
@@ -13,9 +14,13 @@ use mio::{Interest, Token};
 use super::super::connection::{Connection, Received};
 use super::{FIRST, Thread};
 
+/// Connections that could not be accepted are tried again after this.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
 impl Thread {
     /// Takes connections that came in.
     pub(super) fn accept(&mut self) {
+        self.accept_again = None;
         while let Some(listener) = &self.listener {
             match listener.socket.accept() {
                 Ok((stream, remote)) => self.accepted(stream, remote),
@@ -23,6 +28,7 @@ impl Thread {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     tracing::warn!(%error, "accept a BGP connection");
+                    self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
                     return;
                 }
             }

@@ -54,6 +54,9 @@ fn apply(daemon: &Daemon, folder: &Path, configuration: &str) {
     let file = file.display().to_string();
     let (code, said) = daemon.routerctl(&["apply", "-f", &file]);
     assert_eq!(code, 0, "{said}\n{configuration}");
+    // The speaker answers once it has taken what it was told before: its socket listens.
+    let (code, said) = daemon.routerctl(&["get", "bgp", "peers"]);
+    assert_eq!(code, 0, "{said}");
 }
 
 /// The peer as the daemon shows it.

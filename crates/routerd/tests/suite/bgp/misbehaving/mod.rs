@@ -15,16 +15,17 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 
 use cases::{Stage, wrong_headers, wrong_opens, wrong_updates};
 
 use super::raw::{
-    ATTRIBUTES, Heard, KEEPALIVE, NOTIFICATION, REFRESH, Raw, host, message, open, update,
+    ATTRIBUTES, Heard, KEEPALIVE, NOTIFICATION, OPEN, REFRESH, Raw, host, message, open, update,
 };
 use super::{apply, topology};
 use crate::daemon::{Daemon, until};
-use crate::namespace::isolated;
+use crate::namespace::{isolated, run};
 
 const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const OBSERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
@@ -322,7 +323,11 @@ fn slow_loris(scene: &mut Scene) {
 fn flood(scene: &mut Scene) {
     let before = scene.descriptors();
     let mut open: Vec<Raw> = Vec::new();
-    for number in 0..2_000_u32 {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("the limit of this test itself");
+    let count = most.saturating_sub(300).clamp(500, 2_000) as u32;
+    println!("a flood of {count} connections");
+    for number in 0..count {
         let [_, _, high, low] = number.to_be_bytes();
         let stranger = Ipv4Addr::new(127, 9, high, low);
         open.push(Raw::connect(if number % 2 == 0 { BAD } else { stranger }));
@@ -335,6 +340,22 @@ fn flood(scene: &mut Scene) {
     });
     drop(open);
     until("none is left", || scene.descriptors() <= before);
+}
+
+/// A connection comes while the daemon has no descriptor to take it with: it waits until there is one.
+fn no_descriptors(scene: &mut Scene) {
+    let pid = scene.daemon.pid();
+    let limit = |count| run(&format!("prlimit --pid {pid} --nofile={count}:"));
+    limit("3");
+    let mut waiting = Raw::connect(BAD);
+    waiting.send(&open(90, BAD.octets()));
+    until("it is noticed", || {
+        scene.daemon.log().contains("accept a BGP connection")
+    });
+    limit("1000");
+    let (kind, body) = waiting.receive().expect("an answer");
+    assert_eq!(kind, OPEN, "{body:?}");
+    scene.is_undisturbed("a time without descriptors");
 }
 
 /// A peer that takes nothing while the table changes all the time: what waits for it is bounded, others get theirs.
@@ -403,6 +424,7 @@ fn misbehaving() {
         ("too many prefixes", too_many),
         ("slow loris", slow_loris),
         ("flood", flood),
+        ("no descriptors", no_descriptors),
         ("deaf", deaf),
     ] {
         let start = Instant::now();
