@@ -111,6 +111,26 @@ pub struct PlainTunnel {
     pub ttl: u8,
 }
 
+/// What the kernel tells its tunnels apart by: type of link, both ends, underlay, key of gre. Ports do not count.
+pub(crate) type Ends<'a> = (
+    &'static str,
+    Ipv4Addr,
+    Ipv4Addr,
+    Option<&'a IfName>,
+    Option<u32>,
+);
+
+impl PlainTunnel {
+    pub(crate) fn ends(&self) -> Ends<'_> {
+        let key = match self.encapsulation {
+            Encapsulation::Gre { key } => key,
+            Encapsulation::Ipip | Encapsulation::Fou(_) | Encapsulation::Gue(_) => None,
+        };
+        let kind = self.encapsulation.link_kind();
+        (kind, self.local, self.remote, self.underlay.as_ref(), key)
+    }
+}
+
 impl fmt::Display for PlainTunnel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "local {} remote {}", self.local, self.remote)?;

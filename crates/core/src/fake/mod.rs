@@ -161,8 +161,9 @@ impl FakeKernel {
             } => self.create_tunnel(ifname, *driver, tunnel),
             Action::ChangeTunnel { ifname, tunnel, .. } => self.change_tunnel(ifname, tunnel),
             Action::AddFouPort { port, feeds } => {
-                let taken = self.host.fou_ports.insert(*port, *feeds);
-                changed(taken.is_none(), "Address already in use")
+                changed(!self.is_held(*port), "Address already in use")?;
+                self.host.fou_ports.insert(*port, *feeds);
+                Ok(())
             }
             Action::RemoveFouPort { port } => {
                 let gone = self.host.fou_ports.remove(port);

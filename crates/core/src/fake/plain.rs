@@ -1,10 +1,10 @@
-//! Plain tunnels: one of each type between two addresses, and a port that feeds them.
+//! Plain tunnels: one of each type between two addresses, and ports that have one owner.
 
 use api::IfName;
 
 use super::{FakeKernel, Refusal, changed};
 use crate::OWNER_MARK;
-use crate::encapsulation::{Encapsulation, PlainTunnel};
+use crate::encapsulation::PlainTunnel;
 use crate::observed::{Driver, FouPort, PlainTunnelDevice};
 
 impl FakeKernel {
@@ -52,6 +52,23 @@ impl FakeKernel {
         Ok(())
     }
 
+    /// Whether somebody has a UDP port who shares it with nobody.
+    fn is_alone_on(&self, port: u16) -> bool {
+        let mut wireguard = self.host.wireguard.values();
+        self.host.fou_ports.contains_key(&port) || wireguard.any(|d| d.listen_port == port)
+    }
+
+    /// Whether somebody has a UDP port.
+    pub(super) fn is_held(&self, port: u16) -> bool {
+        let processes = self.host.plain_tunnels.values();
+        let mut processes = processes.filter(|device| device.driver == Driver::UserSpace);
+        let on = |device: &PlainTunnelDevice| {
+            let ports = device.tunnel.encapsulation.ports();
+            ports.is_some_and(|ports| ports.source == port)
+        };
+        self.is_alone_on(port) || processes.any(on)
+    }
+
     fn check_tunnel(
         &self,
         ifname: &IfName,
@@ -62,7 +79,9 @@ impl FakeKernel {
             self.need_link(underlay)?;
         }
         if driver == Driver::UserSpace {
-            return Ok(());
+            let port = tunnel.encapsulation.ports().map(|ports| ports.source);
+            let free = |port| !self.is_alone_on(port);
+            return changed(port.is_none_or(free), "Address already in use");
         }
         if let Some((port, feeds)) = FouPort::of(tunnel.encapsulation) {
             let fed = self.host.fou_ports.get(&port) == Some(&feeds);
@@ -70,18 +89,8 @@ impl FakeKernel {
         }
         let mut others = self.host.plain_tunnels.iter();
         let taken = others.any(|(name, other)| {
-            name != ifname && other.driver == Driver::Kernel && wire(&other.tunnel) == wire(tunnel)
+            name != ifname && other.driver == Driver::Kernel && other.tunnel.ends() == tunnel.ends()
         });
         changed(!taken, "File exists")
     }
-}
-
-/// What tells tunnels of the kernel apart.
-fn wire(tunnel: &PlainTunnel) -> impl PartialEq + '_ {
-    let key = match tunnel.encapsulation {
-        Encapsulation::Gre { key } => key,
-        _ => None,
-    };
-    let kind = tunnel.encapsulation.link_kind();
-    (kind, tunnel.local, tunnel.remote, &tunnel.underlay, key)
 }

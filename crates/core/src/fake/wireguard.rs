@@ -57,13 +57,9 @@ impl FakeKernel {
             Some(KeySource::File(path)) => Some(self.public_half(path)?),
             None => None,
         };
+        let current = self.host.wireguard.get(ifname).map(|d| d.listen_port);
         if let Some(port) = change.listen_port.filter(|port| *port != 0) {
-            let mut others = self
-                .host
-                .wireguard
-                .iter()
-                .filter(|(name, _)| *name != ifname);
-            let taken = others.any(|(_, device)| device.listen_port == port);
+            let taken = Some(port) != current && self.is_held(port);
             changed(!taken, "Address already in use")?;
         }
         let mut prints = Vec::new();
@@ -76,13 +72,12 @@ impl FakeKernel {
                 prints.push((*public_key, self.public_half(path)?));
             }
         }
-        let held = |port: &u16| self.host.wireguard.values().any(|d| d.listen_port == *port);
-        let any_port = (40_000..u16::MAX).find(|port| !held(port)).unwrap_or(0);
+        let any_port = (40_000..u16::MAX).find(|port| !self.is_held(*port));
         let device = self.host.wireguard.get_mut(ifname);
         let device = device.ok_or("No such device")?;
         device.public_key = key.or(device.public_key);
         device.listen_port = match change.listen_port {
-            Some(0) => any_port,
+            Some(0) => any_port.unwrap_or(0),
             Some(port) => port,
             None => device.listen_port,
         };

@@ -95,13 +95,21 @@ pub fn query(effective: &Effective) -> Query {
 /// but for private key files: they are kept.
 pub fn plan(effective: &Effective, observed: &Observed, ledger: &Ledger) -> Plan {
     let host = Host::new(observed, ledger);
-    let misfits = misfit::misfits(effective, &host);
-    if misfits.is_empty() {
-        return plan_on(effective, &host);
+    let mut gone = misfit::misfits(effective, &host);
+    if gone.is_empty() {
+        match plan_on(effective, &host) {
+            Ok(plan) => return plan,
+            Err(in_the_way) => gone = in_the_way,
+        }
     }
-    let rest = misfit::without(observed, &misfits);
-    let mut plan = plan_on(effective, &Host::new(&rest, ledger));
-    let removals = misfits.into_iter().map(|ifname| Step {
+    let mut plan = loop {
+        let rest = misfit::without(observed, &gone);
+        match plan_on(effective, &Host::new(&rest, ledger)) {
+            Ok(plan) => break plan,
+            Err(in_the_way) => gone.extend(in_the_way),
+        }
+    };
+    let removals = gone.into_iter().map(|ifname| Step {
         owner: ResourceId::new("routerd", "cleanup"),
         action: Action::DeleteLink { ifname },
     });
@@ -109,12 +117,17 @@ pub fn plan(effective: &Effective, observed: &Observed, ledger: &Ledger) -> Plan
     plan
 }
 
-fn plan_on(effective: &Effective, host: &Host<'_>) -> Plan {
+/// The plan, or the links that have to go before there can be one.
+fn plan_on(effective: &Effective, host: &Host<'_>) -> Result<Plan, BTreeSet<IfName>> {
     let desired = resolve(effective, host);
-    Plan {
+    let in_the_way = misfit::in_the_way(&desired, host);
+    if !in_the_way.is_empty() {
+        return Err(in_the_way);
+    }
+    Ok(Plan {
         steps: diff::diff(&desired, host),
         waiting: desired.waiting,
-    }
+    })
 }
 
 /// The ledger as it must stand on disk before `plan` is executed.

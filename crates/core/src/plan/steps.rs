@@ -12,8 +12,12 @@ pub(crate) enum Stage {
     FreeCapturedAddress,
     MakeKey,
     MakeLink,
-    /// A port that another tunnel is to listen on.
+    /// A UDP port that somebody else is to have: its holder goes to another one, or to none.
     FreePort,
+    /// The same of a process, which takes its new port in the same step.
+    MovePort,
+    /// A plain tunnel takes its port as it is made.
+    MakePlainTunnel,
     ConfigureTunnel,
     SetLink,
     AddAddress,

@@ -7,5 +7,6 @@ mod foreign;
 mod host;
 mod namespace;
 mod plain;
+mod ports;
 mod watch;
 mod wireguard;

@@ -12,6 +12,7 @@ use crate::config::draft::{Draft, Peer};
 use crate::config::sink::Sink;
 use crate::effective::RouteKey;
 use crate::kinds::field::RouteTable;
+use crate::observed::FouPort;
 
 pub(super) fn check(draft: &mut Draft, _: &Context<'_>, sink: &mut Sink<'_>) {
     listen_ports(draft, sink);
@@ -37,18 +38,32 @@ pub(super) fn check(draft: &mut Draft, _: &Context<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-/// One UDP port, one socket.
+/// One UDP port, one socket; only fou tunnels share one with others of their kind, and so do gue tunnels.
 fn listen_ports(draft: &Draft, sink: &mut Sink<'_>) {
-    let mut seen = BTreeMap::<u16, &IfName>::new();
-    for (ifname, tunnel) in &draft.effective.wireguard {
-        let Some(port) = tunnel.listen_port else {
-            continue;
-        };
+    let mut seen = BTreeMap::<u16, (&IfName, Option<FouPort>)>::new();
+    let wireguard = draft
+        .effective
+        .wireguard
+        .iter()
+        .filter_map(|(ifname, tunnel)| {
+            let port = tunnel.listen_port?;
+            Some((port, ifname, None, &tunnel.owner))
+        });
+    let plain = draft
+        .effective
+        .plain_tunnels
+        .iter()
+        .filter_map(|(ifname, tunnel)| {
+            let (port, feeds) = FouPort::of(tunnel.encapsulation)?;
+            Some((port, ifname, Some(feeds), &tunnel.owner))
+        });
+    for (port, ifname, feeds, owner) in wireguard.chain(plain) {
         match seen.get(&port) {
-            Some(first) => {
+            Some((_, first)) if feeds.is_some() && *first == feeds => {}
+            Some((first, _)) => {
                 let message = format!("{first} listens on port {port} already");
                 let found = Diagnostic::error("duplicate-listen-port", message)
-                    .about(&tunnel.owner)
+                    .about(owner)
                     .hint("give one of them another port");
                 let first = draft.effective.striped(ifname).unwrap_or(ifname);
                 if let Some(device) = draft.device_of(first) {
@@ -56,7 +71,7 @@ fn listen_ports(draft: &Draft, sink: &mut Sink<'_>) {
                 }
             }
             None => {
-                seen.insert(port, ifname);
+                seen.insert(port, (ifname, feeds));
             }
         }
     }

@@ -4,6 +4,7 @@
 mod addresses;
 mod links;
 mod plain;
+mod ports;
 mod routes;
 mod settings;
 mod tunnels;
@@ -17,7 +18,7 @@ use crate::MSS_TABLE;
 use crate::host::{Host, is_our_table};
 
 pub(crate) use links::link_restore;
-pub(crate) use plain::wanted_ports;
+pub(crate) use ports::{exclusive_ports, wanted_ports};
 pub(crate) use settings::setting_restore;
 pub(crate) use tunnels::DEAD_AFTER;
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use api::IfName;
 use ipnet::IpNet;
 
+use super::ports;
 use crate::host::Host;
 use crate::key::{KeySource, PublicKey};
 use crate::ledger::PeerKey;
@@ -29,6 +30,7 @@ pub(super) fn diff_tunnels(desired: &Desired<'_>, host: &Host<'_>, steps: &mut S
         .filter_map(|name| host.observed.wireguard.get(*name))
         .map(|device| device.listen_port)
         .collect();
+    free_for_plain_tunnels(&leaving, desired, host, steps);
     let freed = ports_to_free(desired, host);
     for (ifname, port) in &freed {
         if let Some(tunnel) = desired.tunnels.get(ifname) {
@@ -54,16 +56,37 @@ pub(super) fn diff_tunnels(desired: &Desired<'_>, host: &Host<'_>, steps: &mut S
     }
 }
 
+/// What goes last may listen anywhere until then; its peers follow it. Other WireGuard tunnels wait for a port, but a plain
+/// one has it from the beginning.
+fn free_for_plain_tunnels(
+    leaving: &[&IfName],
+    desired: &Desired<'_>,
+    host: &Host<'_>,
+    steps: &mut Steps,
+) {
+    let wanted = ports::plain_ports(desired);
+    for ifname in leaving {
+        let device = host.observed.wireguard.get(*ifname);
+        if device.is_some_and(|device| wanted.contains(&device.listen_port)) {
+            let ifname = (*ifname).clone();
+            let change = WireGuardChange {
+                listen_port: Some(0),
+                ..WireGuardChange::default()
+            };
+            steps.clean_up(Stage::FreePort, Action::SetWireGuard { ifname, change });
+        }
+    }
+}
+
 /// Tunnels that stay and listen on a port that another one is to have, with the port that they take first: the one
 /// that they are to have where nobody is there yet, else any (0), as when two swap theirs.
 fn ports_to_free<'a>(desired: &Desired<'a>, host: &Host<'_>) -> BTreeMap<&'a IfName, u16> {
+    let plain = ports::plain_ports(desired);
     let wanted = |port: u16, but: &IfName| {
         let mut others = desired.tunnels.iter().filter(|(name, _)| **name != but);
-        port != 0 && others.any(|(_, tunnel)| tunnel.intent.listen_port == Some(port))
-    };
-    let held = |port: u16| {
-        let mut devices = host.observed.wireguard.values();
-        devices.any(|device| device.listen_port == port)
+        port != 0
+            && (plain.contains(&port)
+                || others.any(|(_, tunnel)| tunnel.intent.listen_port == Some(port)))
     };
     let tunnels = desired.tunnels.iter();
     tunnels
@@ -71,7 +94,12 @@ fn ports_to_free<'a>(desired: &Desired<'a>, host: &Host<'_>) -> BTreeMap<&'a IfN
             let current = host.observed.wireguard.get(*ifname)?.listen_port;
             let own = tunnel.intent.listen_port;
             let leaves = own != Some(current) && wanted(current, ifname);
-            leaves.then(|| (*ifname, own.filter(|port| !held(*port)).unwrap_or(0)))
+            leaves.then(|| {
+                (
+                    *ifname,
+                    own.filter(|port| !ports::is_held(*port, host)).unwrap_or(0),
+                )
+            })
         })
         .collect()
 }

@@ -58,7 +58,7 @@ fn resolve_one<'a>(
         underlay: intent.underlay.clone(),
         ttl: intent.ttl,
     };
-    let driver = driver(ifname, link, intent.encapsulation, host);
+    let driver = driver(effective, ifname, intent, host);
     if driver == Driver::Kernel {
         check_port(intent.encapsulation, host)?;
     }
@@ -114,29 +114,62 @@ fn local(effective: &Effective, end: &LocalEnd, host: &Host<'_>) -> Result<Ipv4A
 
 /// The driver of a tunnel that runs is kept: changing it would cut the tunnel.
 fn driver(
+    effective: &Effective,
     ifname: &IfName,
-    link: Option<&Link>,
-    encapsulation: Encapsulation,
+    intent: &PlainTunnelIntent,
     host: &Host<'_>,
 ) -> Driver {
-    let running = host.observed.plain_tunnels.get(ifname);
+    if let Some(driver) = present_driver(ifname, host) {
+        return driver;
+    }
     let offered = &host.observed.features.kernel_tunnels;
-    match (running, link) {
-        (Some(device), _) => device.driver,
-        (None, Some(link)) if link.kind == "tun" => Driver::UserSpace,
-        (None, Some(_)) => Driver::Kernel,
-        (None, None) if offered.contains(&encapsulation.needs()) => Driver::Kernel,
-        (None, None) => Driver::UserSpace,
+    let kernel = offered.contains(&intent.encapsulation.needs())
+        && !is_shared_with_process(effective, ifname, intent, host);
+    if kernel {
+        Driver::Kernel
+    } else {
+        Driver::UserSpace
     }
 }
 
-/// The kernel feeds a UDP port to tunnels in one way only.
+fn present_driver(ifname: &IfName, host: &Host<'_>) -> Option<Driver> {
+    let running = host.observed.plain_tunnels.get(ifname);
+    let by_link = |link: &Link| match link.kind.as_str() {
+        "tun" => Driver::UserSpace,
+        _ => Driver::Kernel,
+    };
+    let running = running.map(|device| device.driver);
+    running.or_else(|| host.link(ifname).map(by_link))
+}
+
+/// Whether the UDP port is also that of a process that stays, which cannot share it with the kernel.
+fn is_shared_with_process(
+    effective: &Effective,
+    ifname: &IfName,
+    intent: &PlainTunnelIntent,
+    host: &Host<'_>,
+) -> bool {
+    let Some(port) = intent.encapsulation.ports().map(|ports| ports.source) else {
+        return false;
+    };
+    let others = effective
+        .plain_tunnels
+        .iter()
+        .filter(|(name, _)| *name != ifname);
+    let mut sharing = others.filter(|(_, other)| {
+        let ports = other.encapsulation.ports();
+        ports.is_some_and(|ports| ports.source == port)
+    });
+    sharing.any(|(name, _)| present_driver(name, host) == Some(Driver::UserSpace))
+}
+
+/// The kernel feeds a UDP port to tunnels in one way only. A port of ours can be opened anew.
 fn check_port(encapsulation: Encapsulation, host: &Host<'_>) -> Result<(), String> {
     let Some((port, wanted)) = FouPort::of(encapsulation) else {
         return Ok(());
     };
     match host.observed.fou_ports.get(&port) {
-        Some(taken) if *taken != wanted => Err(format!(
+        Some(taken) if *taken != wanted && !host.ledger.fou_ports.contains(&port) => Err(format!(
             "UDP port {port} feeds another kind of tunnel: ip fou show"
         )),
         _ => Ok(()),

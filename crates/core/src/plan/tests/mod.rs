@@ -2,6 +2,7 @@
 
 mod cases;
 mod plain;
+mod ports;
 mod properties;
 pub(crate) mod random;
 mod stripes;

@@ -55,7 +55,7 @@ pub struct Site {
 impl Drop for Site {
     fn drop(&mut self) {
         // A test that failed halfway leaves its device to the namespace; its process ends with the link.
-        let others = ["t0", "wg1"].map(|name| name.parse().expect("name"));
+        let others = ["t0", "t1", "wg1"].map(|name| name.parse().expect("name"));
         for ifname in std::iter::once(self.ifname.clone()).chain(others) {
             let drivers = self.drivers.clone();
             let _ = self.inside(move || drivers.delete(&ifname).map_err(drop));
