@@ -45,10 +45,14 @@ pub struct Conditions {
 }
 
 impl Conditions {
+    /// Whether the link between the sites loses packets by itself.
+    pub fn lossy(&self) -> bool {
+        self.impair.is_some_and(|wish| wish.quality.loss > 0.0)
+    }
+
     /// Bytes to copy each way.
     pub fn copy_bytes(&self) -> u64 {
-        let lossy = self.impair.is_some_and(|wish| wish.quality.loss > 0.0);
-        let usual = if lossy { COPY_LOSSY } else { COPY };
+        let usual = if self.lossy() { COPY_LOSSY } else { COPY };
         u64::from(self.copy.unwrap_or(usual)) * MIB
     }
 }

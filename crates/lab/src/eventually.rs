@@ -6,10 +6,11 @@ use anyhow::{Result, anyhow};
 
 use crate::slowness::slowed;
 
-/// How often the condition is looked at.
+/// How often the condition is looked at, by a machine at full speed: a look takes longer on a slow one.
 const STEP: Duration = Duration::from_millis(10);
 
-/// Asks `look` until it returns a value, `limit` being that of a machine at full speed. What it said last explains why that never happened.
+/// Asks `look` until it returns a value, `limit` being that of a machine at full speed. What it said last explains why
+/// that never happened.
 ///
 /// # Errors
 /// When the deadline passes.
@@ -26,7 +27,7 @@ pub fn eventually<T>(
             Err(error) if Instant::now() >= deadline => {
                 return Err(anyhow!("{what}: not within {limit:?}: {error:#}"));
             }
-            Err(_) => std::thread::sleep(STEP),
+            Err(_) => std::thread::sleep(slowed(STEP)),
         }
     }
 }

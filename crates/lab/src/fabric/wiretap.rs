@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
 use memchr::memmem::Finder;
@@ -30,7 +31,8 @@ pub struct Sighting {
 #[derive(Debug, Default)]
 struct Seen {
     sighting: Sighting,
-    kept: Vec<Vec<u8>>,
+    /// Packets with the time since the tap was laid.
+    kept: Vec<(Duration, Vec<u8>)>,
 }
 
 /// The tap.
@@ -39,6 +41,7 @@ pub struct Wiretap {
     inner: Vec<Ipv4Net>,
     needles: Vec<(String, Finder<'static>)>,
     seen: Mutex<Seen>,
+    since: Instant,
 }
 
 impl Wiretap {
@@ -60,6 +63,7 @@ impl Wiretap {
             inner,
             needles,
             seen: Mutex::default(),
+            since: Instant::now(),
         }
     }
 
@@ -78,7 +82,8 @@ impl Wiretap {
                 .get_or_insert_with(|| format!("{what} in a packet {from} -> {to}"));
         }
         if seen.kept.len() < KEEP {
-            seen.kept.push(packet[..packet.len().min(SNAP)].to_vec());
+            let head = packet[..packet.len().min(SNAP)].to_vec();
+            seen.kept.push((self.since.elapsed(), head));
         }
     }
 
@@ -98,16 +103,17 @@ impl Wiretap {
         std::mem::take(&mut super::lock(&self.seen).sighting)
     }
 
-    /// The packets that were kept, as a capture file (LINKTYPE_RAW, no times).
+    /// The packets that were kept, as a capture file (LINKTYPE_RAW); its times begin at zero with the tap.
     pub fn pcap(&self) -> Vec<u8> {
         let seen = super::lock(&self.seen);
         let mut file = Vec::new();
         for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, SNAP as u32, 101] {
             file.extend(word.to_le_bytes());
         }
-        for packet in &seen.kept {
+        for (at, packet) in &seen.kept {
             let total = u32::from(u16::from_be_bytes([packet[2], packet[3]]));
-            for word in [0, 0, packet.len() as u32, total] {
+            let (seconds, micros) = (at.as_secs() as u32, at.subsec_micros());
+            for word in [seconds, micros, packet.len() as u32, total] {
                 file.extend(word.to_le_bytes());
             }
             file.extend(packet);

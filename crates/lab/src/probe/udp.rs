@@ -113,12 +113,26 @@ impl Stream {
         self.progress.received.load(Ordering::Relaxed)
     }
 
+    /// Finishes streams that run side by side. None goes on sending while the last packets of another are waited for.
+    ///
+    /// # Errors
+    /// When a socket failed in between.
+    pub fn finish_all(streams: impl IntoIterator<Item = Self>) -> Result<Vec<StreamReport>> {
+        let streams: Vec<Self> = streams.into_iter().collect();
+        streams.iter().for_each(Self::stop);
+        streams.into_iter().map(Self::finish).collect()
+    }
+
+    fn stop(&self) {
+        self.progress.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Stops sending, waits for what is under way and counts.
     ///
     /// # Errors
     /// When a socket failed in between.
     pub fn finish(self) -> Result<StreamReport> {
-        self.progress.stop.store(true, Ordering::Relaxed);
+        self.stop();
         join(self.sender)?;
         self.progress.stopped.store(true, Ordering::Release);
         let sent = self.progress.sent.load(Ordering::Relaxed);

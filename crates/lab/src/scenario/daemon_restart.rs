@@ -114,8 +114,7 @@ fn undisturbed(
     flowing(trial, &link, &streams, sent + AROUND)?;
     let mut lost = Vec::new();
     let (mut total, mut foreign) = (0, 0);
-    for stream in streams {
-        let report = stream.finish()?;
+    for report in Stream::finish_all(streams)? {
         lost.push(format!("{} of {}", report.lost, report.sent));
         total += report.lost;
         foreign += report.foreign_source;

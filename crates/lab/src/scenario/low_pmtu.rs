@@ -32,11 +32,28 @@ const SILENT: u16 = 1388;
 const WHOLE: [u16; 2] = [LOWER, 1500];
 /// The variable that has everything tried everywhere.
 const EVERYWHERE: &str = "ROUTERD_LAB_ALL_SIZES";
-/// How much is sent before anything is known, and how much while the underlay changes.
-const AT_ONCE: u64 = 4 << 20;
-const DURING: u64 = 24 << 20;
-/// A transfer that waits for a lost packet to be missed, or for a measurement, takes longer.
-const NO_WAIT: Duration = Duration::from_secs(3);
+/// What is sent, and how long it may take.
+struct Amounts {
+    /// Bytes that are sent before anything is known.
+    at_once: u64,
+    /// How long they take at most. A transfer that waits for a measurement, or for a packet that nobody will ever pass on,
+    /// takes longer.
+    no_wait: Duration,
+    /// Bytes that are sent while the underlay changes.
+    during: u64,
+}
+
+const USUAL: Amounts = Amounts {
+    at_once: 4 << 20,
+    no_wait: Duration::from_secs(3),
+    during: 24 << 20,
+};
+/// Where packets get lost on the way: a few Mbit/s, and a tail that is lost waits for its timer.
+const LOSSY: Amounts = Amounts {
+    at_once: 1 << 20,
+    no_wait: Duration::from_secs(15),
+    during: 3 << 20,
+};
 /// The underlay's links that both routers hang on.
 const LINKS: [&str; 2] = ["cloud-uplink", "onprem-uplink"];
 
@@ -131,37 +148,46 @@ fn carry_by(trial: &Trial<'_>, carrier: Carrier) -> Result<()> {
     trial.wait_for_traffic(SOON * 2)
 }
 
+fn amounts(trial: &Trial<'_>) -> &'static Amounts {
+    match trial.conditions().lossy() {
+        true => &LOSSY,
+        false => &USUAL,
+    }
+}
+
 /// Both sites send, the first connections since something changed.
 fn bulk(trial: &mut Trial<'_>, what: &str) {
+    let amounts = amounts(trial);
     trial.check(&format!("bulk-{what}"), |trial| {
         let moved = trial.on_both(|trial, site| {
             let to = site.other().client_address();
-            tcp::bulk(trial.client(site)?, to, AT_ONCE)
+            tcp::bulk(trial.client(site)?, to, amounts.at_once)
         })?;
         let whole = moved.values().all(|bulk| bulk.sent == bulk.arrived);
         let seconds = moved.values().map(|bulk| bulk.seconds).fold(0.0, f64::max);
-        let detail = format!("{} MiB each way in {seconds:.2} s", AT_ONCE >> 20);
-        let at_once = seconds < slowed(NO_WAIT).as_secs_f64();
+        let detail = format!("{} MiB each way in {seconds:.2} s", amounts.at_once >> 20);
+        let at_once = seconds < slowed(amounts.no_wait).as_secs_f64();
         Ok((whole && at_once, detail))
     });
 }
 
 /// The underlay changes under a transfer in each direction.
 fn becomes_smaller(trial: &mut Trial<'_>) {
+    let amounts = amounts(trial);
     trial.doing("the underlay becomes smaller while both sites send");
     trial.check("bulk-while-it-changes", |trial| {
         let moved = trial.on_both(|trial, site| {
             let to = site.other().client_address();
             if site == Site::Onprem {
                 // Meanwhile the other transfer is under way.
-                tcp::bulk(trial.client(site)?, to, AT_ONCE)?;
+                tcp::bulk(trial.client(site)?, to, amounts.at_once)?;
                 set_underlay(trial, LOWER)?;
             }
-            tcp::bulk(trial.client(site)?, to, DURING)
+            tcp::bulk(trial.client(site)?, to, amounts.during)
         })?;
         let whole = moved.values().all(|bulk| bulk.sent == bulk.arrived);
         let seconds = moved.values().map(|bulk| bulk.seconds).fold(0.0, f64::max);
-        let mebibytes = DURING >> 20;
+        let mebibytes = amounts.during >> 20;
         let detail = format!("{mebibytes} MiB each way in {seconds:.1} s, {FIRST} → {LOWER}");
         Ok((whole, detail))
     });

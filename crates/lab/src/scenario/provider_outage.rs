@@ -281,8 +281,7 @@ fn unaffected(
     });
     let (mut lost, mut foreign) = (0, 0);
     let mut words = Vec::new();
-    for stream in streams {
-        let report = stream.finish()?;
+    for report in Stream::finish_all(streams)? {
         lost += report.lost;
         foreign += report.foreign_source;
         words.push(format!("{} of {}", report.lost, report.sent));

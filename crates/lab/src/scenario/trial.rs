@@ -74,7 +74,9 @@ impl<'a> Trial<'a> {
                 "impairing the link between the sites: {}",
                 wish.quality
             ));
-            self.impaired = Some(Impaired::lay(&self.lab, wish)?);
+            let impaired = Impaired::lay(&self.lab, wish)?;
+            self.report().impairment = Some(impaired.account(None));
+            self.impaired = Some(impaired);
         }
         Ok(())
     }
@@ -82,8 +84,8 @@ impl<'a> Trial<'a> {
     /// What the link did over the whole run.
     fn account(&mut self) -> Result<()> {
         if let Some(impaired) = self.impaired {
-            let account = impaired.account(&self.lab)?;
-            self.report().impairment = Some(account);
+            let lost = impaired.lost(&self.lab)?;
+            self.report().impairment = Some(impaired.account(Some(lost)));
         }
         Ok(())
     }
