@@ -55,7 +55,6 @@ impl Link {
     /// What it is like now: what is done to it comes on top of its quality.
     pub fn now(&self) -> Treatment {
         let quality = LinkQuality {
-            delay: self.quality.delay + self.impairment.delay,
             loss: 1.0 - (1.0 - self.quality.loss) * (1.0 - self.impairment.loss),
             ..self.quality
         };
@@ -73,6 +72,8 @@ pub struct Treatment {
     pub cut: bool,
     /// Nothing passes.
     pub blackhole: bool,
+    /// Added to what each packet takes, those that overtake included.
+    pub delay: Duration,
     /// What happens to those that do pass.
     pub quality: LinkQuality,
 }
@@ -82,8 +83,8 @@ impl From<Impairment> for Treatment {
         Self {
             cut: impairment.cut,
             blackhole: impairment.blackhole,
+            delay: impairment.delay,
             quality: LinkQuality {
-                delay: impairment.delay,
                 loss: impairment.loss,
                 ..LinkQuality::default()
             },

@@ -107,10 +107,8 @@ fn delayed(trial: &mut Trial<'_>) {
     trial.doing("onprem-uplink: delay");
     trial.check("delay/onprem-uplink", |trial| {
         let client = trial.client(Site::Cloud)?;
-        // On a link that is uneven anyway, by more than the unevenness.
-        let quality = trial.impaired().map(|link| *link.quality());
-        let (usual, jitter) = quality.map_or((0, 0), |q| (ms(q.delay), ms(q.jitter)));
-        let delay = DELAY + 2 * jitter;
+        let (least, uneven) = usual(trial);
+        let delay = DELAY + uneven;
         faults::inject(trial.lab(), "onprem-uplink", Fault::Delay(delay))?;
         let slow = ping(client, onprem(), 3)?;
         faults::inject(trial.lab(), "onprem-uplink", Fault::Repair)?;
@@ -119,19 +117,22 @@ fn delayed(trial: &mut Trial<'_>) {
             slow.fastest_ms.context("no answer")?,
             quick.fastest_ms.context("no answer after the repair")?,
         );
-        let least = f64::from(2 * (usual - jitter + delay));
+        let least = f64::from(2 * (least + delay));
         let held = slow >= least && quick < least - f64::from(DELAY);
         Ok((held, format!("{slow} ms there and back, then {quick} ms")))
     });
-    // The kernel's own cables are delayed by the kernel, which may not know how.
+    // The kernel's own cables are delayed by the kernel, which may not know how; and in one direction.
     trial.check("delay/onprem-client/ens19", |trial| {
         let (lab, cable) = (trial.lab(), "onprem-client/ens19");
-        match faults::inject(lab, cable, Fault::Delay(DELAY)) {
+        let (least, uneven) = usual(trial);
+        let delay = DELAY + 2 * uneven;
+        match faults::inject(lab, cable, Fault::Delay(delay)) {
             Ok(_) => {
-                let slow = ping(trial.client(Site::Cloud)?, onprem(), 2)?;
+                let slow = ping(trial.client(Site::Cloud)?, onprem(), 3)?;
                 faults::inject(lab, cable, Fault::Repair)?;
                 let slow = slow.fastest_ms.context("no answer")?;
-                Ok((slow >= f64::from(DELAY), format!("{slow} ms")))
+                let least = f64::from(2 * least + delay);
+                Ok((slow >= least, format!("{slow} ms, no less than {least}")))
             }
             Err(error) => {
                 let said = format!("{error:#}");
@@ -142,6 +143,16 @@ fn delayed(trial: &mut Trial<'_>) {
             }
         }
     });
+}
+
+/// The least that the link between the sites takes anyway, and by how much more some packets take. What is added has to
+/// be more than that.
+fn usual(trial: &Trial<'_>) -> (u32, u32) {
+    let quality = trial.impaired().map(|link| *link.quality());
+    quality.map_or((0, 0), |q| {
+        let (least, most) = (ms(q.fastest()), ms(q.delay + q.jitter));
+        (least, most - least)
+    })
 }
 
 fn ms(time: Duration) -> u32 {

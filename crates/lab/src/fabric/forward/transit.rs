@@ -65,7 +65,7 @@ impl Engine {
             return self.dropped(link, reason, frame);
         }
         let quality = &treatment.quality;
-        if quality.loss == 0.0 && quality.delay.is_zero() {
+        if quality.loss == 0.0 && quality.delay.is_zero() && treatment.delay.is_zero() {
             return self.proceed(&stage, frame);
         }
         let packets = match frame.kind() {
@@ -77,10 +77,11 @@ impl Engine {
                 self.dropped(link, LOST, &packet);
                 continue;
             }
-            let hold = match quality.delay.is_zero() {
+            let usual = match quality.delay.is_zero() {
                 true => Duration::ZERO,
                 false => quality.hold(self.throw(), self.throw()),
             };
+            let hold = usual + treatment.delay;
             if hold.is_zero() {
                 self.proceed(&stage, &mut packet);
             } else {
