@@ -5,6 +5,7 @@ mod bfd;
 mod firewall;
 mod foreign;
 mod host;
+mod mss;
 mod namespace;
 mod plain;
 mod ports;
