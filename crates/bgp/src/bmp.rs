@@ -276,7 +276,7 @@ impl Speaker {
                     continue;
                 };
                 let id = session.add_path_in.contains(&A::FAMILY);
-                let item: Item<A> = (route.net(), id.then_some(path.path_id));
+                let item: Item<A> = (route.net(), id.then_some(rib.path_id(at)));
                 let section = self.ribs.attrs.octets(path.received);
                 let next_hop = self.ribs.attrs.next_hop_of(path.received);
                 update.clear();

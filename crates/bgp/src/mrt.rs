@@ -207,7 +207,7 @@ impl Dump<'_> {
                     .paths_of(slot)
                     .filter(|at| {
                         let path = &rib.paths[*at as usize];
-                        path.rejected.is_none() && (path.path_id != 0) == with_id
+                        path.rejected.is_none() && (rib.path_id(*at) != 0) == with_id
                     })
                     .collect();
                 if paths.is_empty() {
@@ -237,7 +237,7 @@ impl Dump<'_> {
         out.extend_from_slice(&index.to_be_bytes());
         out.extend_from_slice(&((seconds & u64::from(u32::MAX)) as u32).to_be_bytes());
         if with_id {
-            out.extend_from_slice(&path.path_id.to_be_bytes());
+            out.extend_from_slice(&rib.path_id(at).to_be_bytes());
         }
         let mut section = Vec::new();
         self.put_attributes(&mut section, path.attrs);

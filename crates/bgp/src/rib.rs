@@ -1,7 +1,7 @@
 //! Routes: Adj-RIB-In, best paths, and what goes out of them to peers and to the FIB.
 //!
-//! A prefix is a slot in a slab, found by hash; its paths are a short list in another slab, 32 octets each, their
-//! attributes interned. Everything that follows changes — update groups, the FIB — keeps a queue of slots and a bit
+//! A prefix is a slot in a slab, found by hash; its paths are a short list in another slab, the best path first, 28 octets each,
+//! their attributes interned. Everything that follows changes — update groups, the FIB — keeps a queue of slots and a bit
 //! per slot, and compares with what it last told when its turn comes: a slot that changed ten times meanwhile
 //! is told once, and one that changed back is not told at all.
 

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::table::{NONE, Path, Rib};
+use super::table::{NONE, Rib};
 use super::{Rules, Source, SourceKind};
 use crate::attr::Facts;
 use crate::wire::nlri::Address;
@@ -52,7 +52,7 @@ impl fmt::Display for Step {
 #[derive(Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     pub(crate) at: u32,
-    path: &'a Path,
+    path_id: u32,
     facts: &'a Facts,
     source: &'a Source,
     metric: u32,
@@ -60,13 +60,14 @@ pub(crate) struct Candidate<'a> {
 
 impl<'a> Candidate<'a> {
     /// `None`: not eligible.
-    pub(crate) fn new(rules: Rules<'a>, at: u32, path: &'a Path) -> Option<Self> {
+    fn new<A: Address>(rib: &'a Rib<A>, rules: Rules<'a>, at: u32) -> Option<Self> {
+        let path = &rib.paths[at as usize];
         if path.rejected.is_some() {
             return None;
         }
         Some(Self {
             at,
-            path,
+            path_id: rib.path_id(at),
             facts: rules.attrs.facts(path.attrs),
             source: &rules.sources[path.source.at()],
             metric: match path.source {
@@ -139,7 +140,7 @@ impl<'a> Candidate<'a> {
                     Step::PeerAddress,
                 )
             })
-            .or_else(|| step(self.path.path_id.cmp(&other.path.path_id), Step::PathId))
+            .or_else(|| step(self.path_id.cmp(&other.path_id), Step::PathId))
     }
 
     /// Whether traffic may be shared between the two (ECMP).
@@ -168,7 +169,7 @@ pub(crate) fn candidates<'a, A: Address>(
     slot: u32,
 ) -> impl Iterator<Item = Candidate<'a>> {
     rib.paths_of(slot)
-        .filter_map(move |at| Candidate::new(rules, at, &rib.paths[at as usize]))
+        .filter_map(move |at| Candidate::new(rib, rules, at))
 }
 
 /// The best path of a prefix, or [`NONE`].

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::World;
 use super::bits::Bits;
 use super::decision::{self, Candidate};
-use super::table::{NONE, Rib};
+use super::table::Rib;
 use crate::attr::AttrId;
 use crate::config::SpeakerConfig;
 use crate::io::RouteChange;
@@ -95,9 +95,9 @@ impl<A: Address> Rib<A> {
     fn route_change(&mut self, world: &mut World<'_>, slot: u32) -> Option<RouteChange> {
         let at = slot as usize;
         let route = &self.routes[at];
-        let best = self.paths.get(route.best as usize);
+        let best = self.paths.get(route.best() as usize);
         // Our own routes are the kernel's already.
-        let best = best.filter(|path| path.source != PeerIx::LOCAL && route.best != NONE);
+        let best = best.filter(|path| path.source != PeerIx::LOCAL);
         let now = best.map_or(NOTHING, |path| Told {
             attrs: path.attrs,
             stale: path.flags.has(super::PathFlags::STALE),
@@ -132,7 +132,7 @@ impl<A: Address> Rib<A> {
 
     /// The next hop of the best path, and of those as good as it where that is asked for.
     fn next_hops(&self, world: &World<'_>, slot: u32) -> Vec<IpAddr> {
-        let best_at = self.routes[slot as usize].best;
+        let best_at = self.routes[slot as usize].best();
         let Some(path) = self.paths.get(best_at as usize) else {
             return Vec::new();
         };

@@ -22,8 +22,9 @@ pub(crate) struct Told {
     pub(crate) id: u32,
 }
 
-/// One path of a prefix per slot.
+/// One path of a prefix per slot: six octets, since every prefix has one in every group.
 #[derive(Debug, Clone, Copy)]
+#[repr(Rust, packed(2))]
 struct Single {
     attrs: AttrId,
     source: PeerIx,
@@ -100,7 +101,7 @@ impl Group {
     pub(crate) fn told(&self, slot: u32) -> Vec<Told> {
         match &self.sent {
             Sent::Best(slots) => match slots.get(slot as usize) {
-                Some(single) if single.attrs != AttrId::NONE => vec![Told {
+                Some(single) if { single.attrs } != AttrId::NONE => vec![Told {
                     attrs: single.attrs,
                     source: single.source,
                     id: 0,
@@ -117,7 +118,7 @@ impl Group {
             return None;
         };
         let single = slots.get(slot as usize)?;
-        (single.attrs != AttrId::NONE).then_some(Told {
+        ({ single.attrs } != AttrId::NONE).then_some(Told {
             attrs: single.attrs,
             source: single.source,
             id: 0,
@@ -175,7 +176,7 @@ impl Group {
         match &self.sent {
             Sent::Best(slots) => {
                 for (slot, single) in (0..).zip(slots) {
-                    if single.attrs != AttrId::NONE && single.source != ix {
+                    if { single.attrs } != AttrId::NONE && { single.source } != ix {
                         behind.known.insert(slot);
                     }
                 }
@@ -277,7 +278,7 @@ impl<A: Address> Rib<A> {
     /// What a group is to be told of a slot now, where one path is.
     pub(super) fn best_for(&self, world: &World<'_>, key: &GroupKey, slot: u32) -> Option<Told> {
         let route = &self.routes[slot as usize];
-        let path = self.paths.get(route.best as usize)?;
+        let path = self.paths.get(route.best() as usize)?;
         let prefix = route.net().prefix();
         key.exports(world.attrs, world.sources, prefix, path)
             .then_some(Told {

@@ -23,10 +23,10 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) struct Route<A> {
     bits: A,
     /// First path.
-    pub(crate) head: u32,
-    /// Best path.
-    pub(crate) best: u32,
+    head: u32,
     length: u8,
+    /// Whether the first path is the best one: it always is, unless none is eligible.
+    chosen: bool,
     /// Whether it is in the list of slots without paths.
     ghost: bool,
 }
@@ -37,6 +37,11 @@ impl<A: Address> Route<A> {
             bits: self.bits,
             length: self.length,
         }
+    }
+
+    /// Best path, or [`NONE`].
+    pub(crate) fn best(&self) -> u32 {
+        if self.chosen { self.head } else { NONE }
     }
 }
 
@@ -71,8 +76,6 @@ pub(crate) struct Path {
     pub(crate) received: AttrId,
     /// After policy; none if refused.
     pub(crate) attrs: AttrId,
-    /// As the peer named it (RFC 7911).
-    pub(crate) path_id: u32,
     pub(crate) source: PeerIx,
     pub(crate) flags: PathFlags,
     pub(crate) rejected: Option<RejectReason>,
@@ -83,6 +86,9 @@ impl Path {
         self.peer_next
     }
 }
+
+// There are as many as the fabric has addresses, or more.
+const _: () = assert!(size_of::<Route<u32>>() == 12 && size_of::<Path>() == 28);
 
 /// What a table has of one peer.
 #[derive(Debug, Clone)]
@@ -122,6 +128,8 @@ pub(crate) struct Rib<A> {
     ghosts: Vec<u32>,
     pub(crate) paths: Vec<Path>,
     free_paths: Vec<u32>,
+    /// What the peer calls each path (RFC 7911); paths beyond the end have no name, which is 0.
+    names: Vec<u32>,
     peers: Vec<PeerPaths>,
     pub(super) groups: Vec<Group>,
     pub(super) fib: Fib,
@@ -137,6 +145,7 @@ impl<A: Address> Rib<A> {
             ghosts: Vec::new(),
             paths: Vec::new(),
             free_paths: Vec::new(),
+            names: Vec::new(),
             peers: vec![PeerPaths::EMPTY],
             groups: Vec::new(),
             fib: Fib::new(config),
@@ -177,6 +186,21 @@ impl<A: Address> Rib<A> {
         })
     }
 
+    /// As the peer named it (RFC 7911), or 0.
+    pub(crate) fn path_id(&self, at: u32) -> u32 {
+        self.names.get(at as usize).copied().unwrap_or(0)
+    }
+
+    fn name(&mut self, at: u32, path_id: u32) {
+        let at = at as usize;
+        if path_id != 0 && self.names.len() <= at {
+            self.names.resize(at + 1, 0);
+        }
+        if let Some(name) = self.names.get_mut(at) {
+            *name = path_id;
+        }
+    }
+
     /// The first path of a peer. Removing the one at hand is allowed if its successor was asked for before.
     pub(super) fn first_of(&self, ix: PeerIx) -> u32 {
         self.peer(ix).head
@@ -192,7 +216,7 @@ impl<A: Address> Rib<A> {
         while at != NONE {
             let path = &self.paths[at as usize];
             let prefix = self.routes[path.route as usize].net().prefix();
-            found.push((prefix, path.path_id, path.received));
+            found.push((prefix, self.path_id(at), path.received));
             at = path.peer_next;
         }
         found
@@ -208,8 +232,8 @@ impl<A: Address> Rib<A> {
         let route = Route {
             bits: net.bits,
             head: NONE,
-            best: NONE,
             length: net.length,
+            chosen: false,
             ghost: false,
         };
         let slot = place(&mut self.routes, &mut self.free_routes, route);
@@ -266,28 +290,34 @@ impl<A: Address> Rib<A> {
     }
 
     fn path_of(&self, slot: u32, source: PeerIx, path_id: u32) -> Option<u32> {
-        self.paths_of(slot).find(|at| {
-            let path = &self.paths[*at as usize];
-            path.source == source && path.path_id == path_id
-        })
+        self.paths_of(slot)
+            .find(|at| self.paths[*at as usize].source == source && self.path_id(*at) == path_id)
     }
 
     fn insert(&mut self, slot: u32, source: PeerIx, path_id: u32, judged: Judged) {
         let first = self.peer_mut(source).head;
+        // The best path stays in front until somebody selects anew.
+        let best = self.routes[slot as usize].best();
         let path = Path {
             route: slot,
-            next: self.routes[slot as usize].head,
+            next: match self.paths.get(best as usize) {
+                Some(best) => best.next,
+                None => self.routes[slot as usize].head,
+            },
             peer_next: first,
             peer_previous: NONE,
             received: judged.received,
             attrs: judged.accepted.unwrap_or(AttrId::NONE),
-            path_id,
             source,
             flags: PathFlags::default(),
             rejected: judged.accepted.err(),
         };
         let at = place(&mut self.paths, &mut self.free_paths, path);
-        self.routes[slot as usize].head = at;
+        match self.paths.get_mut(best as usize) {
+            Some(best) => best.next = at,
+            None => self.routes[slot as usize].head = at,
+        }
+        self.name(at, path_id);
         if let Some(first) = self.paths.get_mut(first as usize) {
             first.peer_previous = at;
         }
@@ -320,13 +350,9 @@ impl<A: Address> Rib<A> {
         let (rejected, stale) = (path.rejected.is_some(), path.flags.has(PathFlags::STALE));
         world.attrs.release(path.received);
         let attrs = path.attrs;
-        let before = self
-            .paths_of(slot)
-            .find(|p| self.paths[*p as usize].next == at);
-        match before {
-            Some(before) => self.paths[before as usize].next = next,
-            None => self.routes[slot as usize].head = next,
-        }
+        let best = self.routes[slot as usize].best();
+        self.routes[slot as usize].chosen &= best != at;
+        self.unlink(slot, at, next);
         if let Some(after) = self.paths.get_mut(peer_next as usize) {
             after.peer_previous = peer_previous;
         }
@@ -338,7 +364,7 @@ impl<A: Address> Rib<A> {
         peer.paths -= 1;
         peer.rejected -= u32::from(rejected);
         peer.stale -= u32::from(stale);
-        self.select(world, slot, at);
+        self.select_after(world, slot, best, at);
         world.attrs.release(attrs);
         self.free_paths.push(at);
         let route = &mut self.routes[slot as usize];
@@ -348,11 +374,32 @@ impl<A: Address> Rib<A> {
         }
     }
 
-    /// Selects the best path anew after `touched` changed or went, and tells who has to know.
+    /// Takes a path out of the list of its prefix.
+    fn unlink(&mut self, slot: u32, at: u32, next: u32) {
+        let before = self
+            .paths_of(slot)
+            .find(|p| self.paths[*p as usize].next == at);
+        match before {
+            Some(before) => self.paths[before as usize].next = next,
+            None => self.routes[slot as usize].head = next,
+        }
+    }
+
+    /// Selects the best path anew after `touched` changed, and tells who has to know.
     pub(super) fn select(&mut self, world: &World<'_>, slot: u32, touched: u32) {
+        let before = self.routes[slot as usize].best();
+        self.select_after(world, slot, before, touched);
+    }
+
+    /// The same after it changed or went; `before`: the best path until then.
+    fn select_after(&mut self, world: &World<'_>, slot: u32, before: u32, touched: u32) {
         let best = decision::best(self, world.rules(), slot);
-        let route = &mut self.routes[slot as usize];
-        let before = std::mem::replace(&mut route.best, best);
+        self.routes[slot as usize].chosen = best != NONE;
+        if best != NONE && self.routes[slot as usize].head != best {
+            self.unlink(slot, best, self.paths[best as usize].next);
+            let second = std::mem::replace(&mut self.routes[slot as usize].head, best);
+            self.paths[best as usize].next = second;
+        }
         let other = before != best || (best == touched && best != NONE);
         for group in &mut self.groups {
             group.mark(slot, other);
@@ -362,7 +409,7 @@ impl<A: Address> Rib<A> {
 
     pub(super) fn select_all(&mut self, world: &mut World<'_>) {
         for slot in self.slots().collect::<Vec<_>>() {
-            let best = self.routes[slot as usize].best;
+            let best = self.routes[slot as usize].best();
             self.select(world, slot, best);
         }
     }

@@ -180,7 +180,7 @@ impl View<'_> {
             }
             for at in rib.paths_of(slot) {
                 let path = &rib.paths[at as usize];
-                let best = rib.routes[slot as usize].best == at;
+                let best = rib.routes[slot as usize].best() == at;
                 let wanted = match query.table {
                     Table::In => path.rejected.is_none(),
                     Table::Rejected => path.rejected.is_some(),
@@ -197,6 +197,7 @@ impl View<'_> {
     fn path<A: Address>(&self, rib: &Rib<A>, at: u32) -> RouteView {
         let path = &rib.paths[at as usize];
         let route = &rib.routes[path.route as usize];
+        let path_id = rib.path_id(at);
         let shown = if path.rejected.is_some() {
             path.received
         } else {
@@ -205,9 +206,9 @@ impl View<'_> {
         RouteView {
             prefix: route.net().prefix(),
             peer: self.peers.get(path.source).map(|peer| peer.address),
-            path_id: (path.path_id != 0).then_some(path.path_id),
+            path_id: (path_id != 0).then_some(path_id),
             attributes: self.ribs.attrs.decode(shown),
-            best: route.best == at,
+            best: route.best() == at,
             stale: path.flags.has(PathFlags::STALE),
             reachable: self.ribs.attrs.metric(shown).is_some(),
             rejected: path.rejected,
