@@ -1,6 +1,6 @@
 //! Routes: Adj-RIB-In, best paths, and what goes out of them to peers and to the FIB.
 //!
-//! A prefix is a slot in a slab, found by hash; its paths are a short list in another slab, the best path first, 28 octets each,
+//! A prefix is a slot in a slab, found by hash; its paths are a short list in another slab, the best path first, 24 octets each,
 //! their attributes interned. Everything that follows changes — update groups, the FIB — keeps a queue of slots and a bit
 //! per slot, and compares with what it last told when its turn comes: a slot that changed ten times meanwhile
 //! is told once, and one that changed back is not told at all.
@@ -12,6 +12,7 @@ mod fib;
 mod group;
 mod member;
 mod messages;
+mod path;
 mod produce;
 mod stale;
 mod table;
@@ -29,8 +30,9 @@ use crate::wire::nlri::{Address, Net};
 
 pub(crate) use decision::{Candidate, Step, candidates, ranked};
 pub(crate) use export::{GroupKey, GroupKind, matches_communities, outbound, tells_own_next_hop};
+pub(crate) use path::{Path, PathFlags};
 pub(crate) use produce::HIGH as OUTBOUND_LIMIT;
-pub(crate) use table::{Path, PathFlags, Rib};
+pub(crate) use table::Rib;
 
 /// What became of attributes that a peer sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

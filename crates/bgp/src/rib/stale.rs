@@ -1,7 +1,8 @@
 //! Paths that outlive their session, and those that a refresh has to confirm.
 
 use super::World;
-use super::table::{NONE, PathFlags, Rib};
+use super::path::PathFlags;
+use super::table::{NONE, Rib};
 use crate::attr::NextHopId;
 use crate::session::PeerIx;
 use crate::types::{Community, StandardCommunity};
@@ -25,7 +26,8 @@ impl<A: Address> Rib<A> {
         while at != NONE {
             let path = &mut self.paths[at as usize];
             path.flags.set(PathFlags::STALE);
-            let (slot, next) = (path.route, path.peer_next());
+            let next = path.peer_next;
+            let slot = self.route_of(at);
             count += 1;
             // Peers are told nothing new, but the FIB shows it.
             self.fib.mark(slot, true);
@@ -40,7 +42,7 @@ impl<A: Address> Rib<A> {
         while at != NONE {
             let path = &mut self.paths[at as usize];
             path.flags.set(PathFlags::AWAITING_REFRESH);
-            at = path.peer_next();
+            at = path.peer_next;
         }
     }
 
@@ -92,8 +94,7 @@ impl<A: Address> Rib<A> {
     }
 
     fn mark_long_lived(&mut self, world: &mut World<'_>, at: u32) {
-        let path = &self.paths[at as usize];
-        let (slot, before) = (path.route, path.attrs);
+        let (slot, before) = (self.route_of(at), self.paths[at as usize].attrs);
         let mut decoded = world.attrs.decode(before);
         decoded.add(Community::Standard(StandardCommunity::LLGR_STALE));
         let attrs = world.attrs.intern_decoded(&decoded);

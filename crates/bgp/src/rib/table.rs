@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use super::decision;
 use super::fib::Fib;
 use super::group::Group;
+use super::path::{Link, Path, PathFlags, Route};
 use super::{Judged, World};
 use crate::attr::AttrId;
 use crate::config::SpeakerConfig;
@@ -17,78 +18,6 @@ use crate::wire::nlri::{Address, Net};
 
 /// No path, no slot.
 pub(crate) const NONE: u32 = u32::MAX;
-
-/// A prefix.
-#[derive(Debug)]
-pub(crate) struct Route<A> {
-    bits: A,
-    /// First path.
-    head: u32,
-    length: u8,
-    /// Whether the first path is the best one: it always is, unless none is eligible.
-    chosen: bool,
-    /// Whether it is in the list of slots without paths.
-    ghost: bool,
-}
-
-impl<A: Address> Route<A> {
-    pub(crate) fn net(&self) -> Net<A> {
-        Net {
-            bits: self.bits,
-            length: self.length,
-        }
-    }
-
-    /// Best path, or [`NONE`].
-    pub(crate) fn best(&self) -> u32 {
-        if self.chosen { self.head } else { NONE }
-    }
-}
-
-/// Marks of a path.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct PathFlags(u8);
-
-impl PathFlags {
-    /// Kept by graceful restart.
-    pub(crate) const STALE: Self = Self(1);
-    /// Not yet told again since the refresh began.
-    pub(crate) const AWAITING_REFRESH: Self = Self(2);
-
-    pub(crate) fn has(self, flag: Self) -> bool {
-        self.0 & flag.0 != 0
-    }
-
-    pub(crate) fn set(&mut self, flag: Self) {
-        self.0 |= flag.0;
-    }
-}
-
-/// A path, in the list of its prefix and in that of its peer. Its place in the slab is its identifier where several
-/// paths of a prefix are sent (RFC 7911): it stays while the path does.
-#[derive(Debug)]
-pub(crate) struct Path {
-    pub(crate) route: u32,
-    pub(crate) next: u32,
-    peer_next: u32,
-    peer_previous: u32,
-    /// As received.
-    pub(crate) received: AttrId,
-    /// After policy; none if refused.
-    pub(crate) attrs: AttrId,
-    pub(crate) source: PeerIx,
-    pub(crate) flags: PathFlags,
-    pub(crate) rejected: Option<RejectReason>,
-}
-
-impl Path {
-    pub(super) fn peer_next(&self) -> u32 {
-        self.peer_next
-    }
-}
-
-// There are as many as the fabric has addresses, or more.
-const _: () = assert!(size_of::<Route<u32>>() == 12 && size_of::<Path>() == 28);
 
 /// What a table has of one peer.
 #[derive(Debug, Clone)]
@@ -182,8 +111,18 @@ impl<A: Address> Rib<A> {
         let mut at = self.routes[slot as usize].head;
         std::iter::from_fn(move || {
             let path = self.paths.get(at as usize)?;
-            Some(std::mem::replace(&mut at, path.next))
+            let next = path.next.path().unwrap_or(NONE);
+            Some(std::mem::replace(&mut at, next))
         })
+    }
+
+    /// The slot that a path belongs to.
+    pub(crate) fn route_of(&self, at: u32) -> u32 {
+        let mut link = self.paths[at as usize].next;
+        while let Some(next) = link.path() {
+            link = self.paths[next as usize].next;
+        }
+        link.slot()
     }
 
     /// As the peer named it (RFC 7911), or 0.
@@ -215,7 +154,7 @@ impl<A: Address> Rib<A> {
         let mut at = self.first_of(ix);
         while at != NONE {
             let path = &self.paths[at as usize];
-            let prefix = self.routes[path.route as usize].net().prefix();
+            let prefix = self.routes[self.route_of(at) as usize].net().prefix();
             found.push((prefix, self.path_id(at), path.received));
             at = path.peer_next;
         }
@@ -231,8 +170,8 @@ impl<A: Address> Rib<A> {
         }
         let route = Route {
             bits: net.bits,
-            head: NONE,
             length: net.length,
+            head: NONE,
             chosen: false,
             ghost: false,
         };
@@ -297,12 +236,13 @@ impl<A: Address> Rib<A> {
     fn insert(&mut self, slot: u32, source: PeerIx, path_id: u32, judged: Judged) {
         let first = self.peer_mut(source).head;
         // The best path stays in front until somebody selects anew.
-        let best = self.routes[slot as usize].best();
+        let route = &self.routes[slot as usize];
+        let best = route.best();
         let path = Path {
-            route: slot,
             next: match self.paths.get(best as usize) {
                 Some(best) => best.next,
-                None => self.routes[slot as usize].head,
+                None if route.head == NONE => Link::end(slot),
+                None => Link::to(route.head),
             },
             peer_next: first,
             peer_previous: NONE,
@@ -314,7 +254,7 @@ impl<A: Address> Rib<A> {
         };
         let at = place(&mut self.paths, &mut self.free_paths, path);
         match self.paths.get_mut(best as usize) {
-            Some(best) => best.next = at,
+            Some(best) => best.next = Link::to(at),
             None => self.routes[slot as usize].head = at,
         }
         self.name(at, path_id);
@@ -344,15 +284,16 @@ impl<A: Address> Rib<A> {
 
     /// Takes a path out of everything.
     pub(super) fn remove(&mut self, world: &mut World<'_>, at: u32) {
+        let slot = self.route_of(at);
         let path = &self.paths[at as usize];
-        let (slot, source, next) = (path.route, path.source, path.next);
+        let source = path.source;
         let (peer_next, peer_previous) = (path.peer_next, path.peer_previous);
         let (rejected, stale) = (path.rejected.is_some(), path.flags.has(PathFlags::STALE));
         world.attrs.release(path.received);
         let attrs = path.attrs;
         let best = self.routes[slot as usize].best();
         self.routes[slot as usize].chosen &= best != at;
-        self.unlink(slot, at, next);
+        self.unlink(slot, at);
         if let Some(after) = self.paths.get_mut(peer_next as usize) {
             after.peer_previous = peer_previous;
         }
@@ -375,13 +316,14 @@ impl<A: Address> Rib<A> {
     }
 
     /// Takes a path out of the list of its prefix.
-    fn unlink(&mut self, slot: u32, at: u32, next: u32) {
+    fn unlink(&mut self, slot: u32, at: u32) {
+        let next = self.paths[at as usize].next;
         let before = self
             .paths_of(slot)
-            .find(|p| self.paths[*p as usize].next == at);
+            .find(|p| self.paths[*p as usize].next == Link::to(at));
         match before {
             Some(before) => self.paths[before as usize].next = next,
-            None => self.routes[slot as usize].head = next,
+            None => self.routes[slot as usize].head = next.path().unwrap_or(NONE),
         }
     }
 
@@ -396,9 +338,9 @@ impl<A: Address> Rib<A> {
         let best = decision::best(self, world.rules(), slot);
         self.routes[slot as usize].chosen = best != NONE;
         if best != NONE && self.routes[slot as usize].head != best {
-            self.unlink(slot, best, self.paths[best as usize].next);
+            self.unlink(slot, best);
             let second = std::mem::replace(&mut self.routes[slot as usize].head, best);
-            self.paths[best as usize].next = second;
+            self.paths[best as usize].next = Link::to(second);
         }
         let other = before != best || (best == touched && best != NONE);
         for group in &mut self.groups {
@@ -438,8 +380,13 @@ impl<A: Address> Rib<A> {
     }
 }
 
+/// Networks in a row lie in a row: mostly they are told in the order of their addresses, and then eight of them share
+/// the cache lines that a search reads. The table takes the lowest bits for the place and the highest seven for a tag,
+/// which keeps the eight apart.
 fn hash<A: Address>(hasher: &FixedState, net: Net<A>) -> u64 {
-    hasher.hash_one(net.bits.folded() ^ u64::from(net.length) << 56)
+    let (row, member) = net.bits.row(net.length);
+    let member = u64::from(member);
+    hasher.hash_one(row ^ u64::from(net.length) << 56) ^ member ^ member << 57
 }
 
 /// Puts a value into a free place of a slab.

@@ -196,7 +196,7 @@ impl View<'_> {
 
     fn path<A: Address>(&self, rib: &Rib<A>, at: u32) -> RouteView {
         let path = &rib.paths[at as usize];
-        let route = &rib.routes[path.route as usize];
+        let route = &rib.routes[rib.route_of(at) as usize];
         let path_id = rib.path_id(at);
         let shown = if path.rejected.is_some() {
             path.received

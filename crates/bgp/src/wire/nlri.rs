@@ -19,8 +19,8 @@ pub(crate) trait Address: Copy + Eq + Ord + Hash + Debug + Default {
     fn put(self, length: u8, out: &mut Vec<u8>);
     fn ip(self) -> IpAddr;
     fn from_ip(address: IpAddr) -> Option<Self>;
-    /// Well mixed, for hashing.
-    fn folded(self) -> u64;
+    /// For hashing: the eight networks in a row that this one of so many bits is among, and which of them it is.
+    fn row(self, length: u8) -> (u64, u8);
 }
 
 impl Address for u32 {
@@ -48,8 +48,9 @@ impl Address for u32 {
         }
     }
 
-    fn folded(self) -> u64 {
-        u64::from(self)
+    fn row(self, length: u8) -> (u64, u8) {
+        let number = self.checked_shr(32 - u32::from(length)).unwrap_or(0);
+        (u64::from(number >> 3), (number & 7) as u8)
     }
 }
 
@@ -78,10 +79,12 @@ impl Address for u128 {
         }
     }
 
-    fn folded(self) -> u64 {
+    fn row(self, length: u8) -> (u64, u8) {
+        let number = self.checked_shr(128 - u32::from(length)).unwrap_or(0);
         // Halves of an address are not independent: multiply before folding.
-        let [high, low] = [(self >> 64) as u64, self as u64];
-        high.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32) ^ low
+        let [high, low] = [(number >> 67) as u64, (number >> 3) as u64];
+        let folded = high.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32) ^ low;
+        (folded, (number & 7) as u8)
     }
 }
 
