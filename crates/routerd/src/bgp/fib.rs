@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Order {
     /// Best paths changed.
-    Routes(Vec<RouteChange>),
+    Routes(Routes),
     /// A next hop is in use, or no more.
     NextHop(Ipv4Addr, bool),
     /// All peers have told their routes.
@@ -38,6 +38,44 @@ pub(super) enum Order {
     },
     /// How it stands.
     Report(Sender<Report>),
+}
+
+/// Prefixes with the next hops of their best paths, in two lists: a hundred thousand small ones would be allocated by
+/// one thread and freed by the other, the one that has more to do.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    /// How many of the next hops are each one's.
+    prefixes: Vec<(Ipv4Net, usize)>,
+    next_hops: Vec<Ipv4Addr>,
+}
+
+impl Routes {
+    pub(super) fn new(changes: &[RouteChange]) -> Self {
+        let mut routes = Self::default();
+        for change in changes {
+            let Some(prefix) = net(change.prefix) else {
+                continue;
+            };
+            let before = routes.next_hops.len();
+            let next_hops = change.next_hops.iter().filter_map(|hop| match hop {
+                IpAddr::V4(address) => Some(*address),
+                IpAddr::V6(_) => None,
+            });
+            routes.next_hops.extend(next_hops);
+            let count = routes.next_hops.len() - before;
+            routes.prefixes.push((prefix, count));
+        }
+        routes
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Ipv4Net, &[Ipv4Addr])> {
+        let mut rest = self.next_hops.as_slice();
+        self.prefixes.iter().map(move |(prefix, count)| {
+            let (next_hops, others) = rest.split_at(*count);
+            rest = others;
+            (*prefix, next_hops)
+        })
+    }
 }
 
 /// How it stands.
@@ -95,7 +133,6 @@ impl FibThread {
             refused: BTreeMap::new(),
             changes: 0,
             retry: None,
-            hops: Vec::new(),
         };
         let thread = std::thread::Builder::new()
             .name("fib".to_owned())
@@ -153,8 +190,6 @@ struct Worker {
     refused: BTreeMap<Ipv4Net, String>,
     changes: u64,
     retry: Option<Instant>,
-    /// The next hops of the route at hand.
-    hops: Vec<Ipv4Addr>,
 }
 
 impl Worker {
@@ -223,7 +258,11 @@ impl Worker {
 
     fn obey(&mut self, order: Order, asked: &mut Vec<Sender<Report>>) {
         match order {
-            Order::Routes(changes) => changes.iter().for_each(|change| self.want(change)),
+            Order::Routes(routes) => {
+                for (prefix, next_hops) in routes.iter() {
+                    self.table.want(prefix, next_hops);
+                }
+            }
             Order::NextHop(address, true) => {
                 self.next_hops.insert(address, None);
                 self.fresh.push(address);
@@ -239,19 +278,6 @@ impl Worker {
             }
             Order::Report(reply) => asked.push(reply),
         }
-    }
-
-    fn want(&mut self, change: &RouteChange) {
-        let Some(prefix) = net(change.prefix) else {
-            return;
-        };
-        let next_hops = change.next_hops.iter().filter_map(|hop| match hop {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        });
-        self.hops.clear();
-        self.hops.extend(next_hops);
-        self.table.want(prefix, &self.hops);
     }
 
     fn hear(&mut self) -> Result<(), netlink::Error> {

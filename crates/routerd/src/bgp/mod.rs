@@ -9,6 +9,7 @@
 //! ```
 
 mod connection;
+mod entries;
 mod fib;
 mod journal;
 mod memory;

@@ -1,12 +1,12 @@
 //! Which routes the kernel should have for the speaker's best paths, and which it has. No kernel in here.
 
-use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
-use foldhash::fast::RandomState;
 use ipnet::Ipv4Net;
 use linux::fib::{Change, Hop};
+
+use super::entries::{Entries, Slot};
 
 /// A number that stands for a list: routes share few lists.
 type ListId = u32;
@@ -56,8 +56,9 @@ impl<T: Clone + Eq + std::hash::Hash> Lists<T> {
 }
 
 /// What is known of one prefix.
-#[derive(Debug, Clone, Copy, Default)]
-struct Entry {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) prefix: Ipv4Net,
     /// Next hops of the best paths.
     wanted: ListId,
     /// What the kernel has of ours.
@@ -66,14 +67,25 @@ struct Entry {
     dirty: bool,
 }
 
-/// The prefixes of dirty entries, in the order in which they became it, each once.
+impl Entry {
+    pub(super) fn new(prefix: Ipv4Net) -> Self {
+        Self {
+            prefix,
+            wanted: NONE,
+            standing: NONE,
+            dirty: false,
+        }
+    }
+}
+
+/// Dirty entries, in the order in which they became it, each once.
 #[derive(Debug, Default)]
-struct Dirty(Vec<Ipv4Net>);
+struct Dirty(Vec<Slot>);
 
 impl Dirty {
-    fn mark(&mut self, prefix: Ipv4Net, entry: &mut Entry) {
+    fn mark(&mut self, slot: Slot, entry: &mut Entry) {
         if !std::mem::replace(&mut entry.dirty, true) {
-            self.0.push(prefix);
+            self.0.push(slot);
         }
     }
 }
@@ -91,7 +103,7 @@ pub(super) struct Todo {
 /// Wanted and standing routes.
 #[derive(Debug)]
 pub(super) struct RouteTable {
-    routes: HashMap<Ipv4Net, Entry, RandomState>,
+    routes: Entries,
     next_hops: Lists<Ipv4Addr>,
     hops: Lists<Hop>,
     /// Where the packets of each next hop leave; next hops without a way are not in it.
@@ -107,7 +119,7 @@ impl RouteTable {
     /// A table that begins with what the kernel has; it stays until [`Self::converged`].
     pub(super) fn new(standing: HashMap<Ipv4Net, Vec<Hop>>) -> Self {
         let mut table = Self {
-            routes: HashMap::with_capacity_and_hasher(standing.len(), RandomState::default()),
+            routes: Entries::default(),
             next_hops: Lists::new(),
             hops: Lists::new(),
             ways: BTreeMap::new(),
@@ -117,7 +129,7 @@ impl RouteTable {
         };
         table.stand(standing);
         table.dirty = Dirty::default();
-        for entry in table.routes.values_mut() {
+        for (_, entry) in table.routes.iter_mut() {
             entry.wanted = UNTOLD;
             entry.dirty = false;
         }
@@ -127,9 +139,10 @@ impl RouteTable {
     /// Best paths of a prefix changed.
     pub(super) fn want(&mut self, prefix: Ipv4Net, next_hops: &[Ipv4Addr]) {
         let wanted = self.next_hops.number(next_hops);
-        let entry = self.routes.entry(prefix).or_default();
+        let slot = self.routes.find_or_add(prefix);
+        let entry = self.routes.get_mut(slot);
         entry.wanted = wanted;
-        self.dirty.mark(prefix, entry);
+        self.dirty.mark(slot, entry);
     }
 
     /// The way to a next hop, or that there is none any more. Returns whether that is news.
@@ -148,8 +161,8 @@ impl RouteTable {
     /// Destinations that are somebody else's from now on.
     pub(super) fn reserve(&mut self, reserved: BTreeSet<Ipv4Net>) {
         for prefix in self.reserved.symmetric_difference(&reserved) {
-            if let Some(entry) = self.routes.get_mut(prefix) {
-                self.dirty.mark(*prefix, entry);
+            if let Some(slot) = self.routes.find(*prefix) {
+                self.dirty.mark(slot, self.routes.get_mut(slot));
             }
         }
         self.reserved = reserved;
@@ -157,37 +170,39 @@ impl RouteTable {
 
     /// What was not told of by now is kept no longer.
     pub(super) fn converged(&mut self) {
-        for (prefix, entry) in &mut self.routes {
+        for (slot, entry) in self.routes.iter_mut() {
             if entry.wanted == UNTOLD {
                 entry.wanted = NONE;
-                self.dirty.mark(*prefix, entry);
+                self.dirty.mark(slot, entry);
             }
         }
     }
 
     /// What the kernel has, all of it.
     pub(super) fn stand(&mut self, standing: HashMap<Ipv4Net, Vec<Hop>>) {
-        for (prefix, entry) in &mut self.routes {
-            if entry.standing != NONE && !standing.contains_key(prefix) {
+        for (slot, entry) in self.routes.iter_mut() {
+            if entry.standing != NONE && !standing.contains_key(&entry.prefix) {
                 entry.standing = NONE;
-                self.dirty.mark(*prefix, entry);
+                self.dirty.mark(slot, entry);
             }
         }
         for (prefix, hops) in standing {
             let number = self.hops.number(&hops);
-            let entry = self.routes.entry(prefix).or_default();
+            let slot = self.routes.find_or_add(prefix);
+            let entry = self.routes.get_mut(slot);
             if entry.standing != number {
                 entry.standing = number;
-                self.dirty.mark(prefix, entry);
+                self.dirty.mark(slot, entry);
             }
         }
     }
 
     /// A route was removed, by us or by somebody else.
     pub(super) fn removed(&mut self, prefix: Ipv4Net) {
-        if let Some(entry) = self.routes.get_mut(&prefix) {
+        if let Some(slot) = self.routes.find(prefix) {
+            let entry = self.routes.get_mut(slot);
             entry.standing = NONE;
-            self.dirty.mark(prefix, entry);
+            self.dirty.mark(slot, entry);
         }
     }
 
@@ -198,11 +213,9 @@ impl RouteTable {
         let mut todo = Vec::with_capacity(dirty.len());
         // What each list of next hops comes to: thousands of routes have the same.
         let mut targets = BTreeMap::new();
-        for prefix in dirty {
-            let Place::Occupied(mut place) = self.routes.entry(prefix) else {
-                continue;
-            };
-            let entry = place.get_mut();
+        for slot in dirty {
+            let entry = self.routes.get_mut(slot);
+            let prefix = entry.prefix;
             let target = if self.reserved.contains(&prefix) {
                 NONE
             } else if entry.wanted == UNTOLD {
@@ -223,7 +236,7 @@ impl RouteTable {
                 });
             }
             if target == NONE && entry.wanted == NONE {
-                place.remove();
+                self.routes.remove(slot);
             }
         }
         todo
@@ -237,9 +250,9 @@ impl RouteTable {
         }
         let uses = |list: &Vec<Ipv4Addr>| list.iter().any(|next_hop| moved.contains(next_hop));
         let affected: Vec<bool> = self.next_hops.lists.iter().map(uses).collect();
-        for (prefix, entry) in &mut self.routes {
+        for (slot, entry) in self.routes.iter_mut() {
             if affected.get(entry.wanted as usize) == Some(&true) {
-                self.dirty.mark(*prefix, entry);
+                self.dirty.mark(slot, entry);
             }
         }
     }
@@ -255,15 +268,17 @@ impl RouteTable {
 
     /// The kernel did not take a change.
     pub(super) fn refused(&mut self, todo: &Todo) {
-        if let Some(entry) = self.routes.get_mut(&todo.prefix) {
-            entry.standing = NONE;
+        if let Some(slot) = self.routes.find(todo.prefix) {
+            self.routes.get_mut(slot).standing = NONE;
         }
     }
 
     /// Routes of ours in the kernel.
     pub(super) fn standing(&self) -> usize {
-        let routes = self.routes.values();
-        routes.filter(|entry| entry.standing != NONE).count()
+        self.routes
+            .iter()
+            .filter(|entry| entry.standing != NONE)
+            .count()
     }
 }
 

@@ -17,7 +17,7 @@ use routerd_core::bgp::SpeakerView;
 use routerd_core::effective::BgpIntent;
 
 use super::connection::Connection;
-use super::fib::{FibThread, Order, Tell};
+use super::fib::{FibThread, Order, Routes, Tell};
 use super::journal::Journal;
 use super::memory::Memory;
 use super::monitor::Monitor;
@@ -279,7 +279,7 @@ impl Thread {
             }
             Output::Routes(changes) => {
                 // It writes these while the rest is put together.
-                self.fib.order(Order::Routes(changes));
+                self.fib.order(Order::Routes(Routes::new(&changes)));
                 self.fib.wake();
             }
             // What is left goes at the end of the restart time.
