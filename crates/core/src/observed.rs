@@ -198,6 +198,8 @@ impl std::fmt::Display for Driver {
 pub struct PlainTunnelDevice {
     /// Who runs it.
     pub driver: Driver,
+    /// What its process runs.
+    pub build: Build,
     /// What it is.
     pub tunnel: PlainTunnel,
 }

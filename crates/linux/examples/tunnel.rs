@@ -1,7 +1,7 @@
 //! A user-space tunnel alone, as `routerd tunnel` runs it; tests and benchmarks use it.
 //!
 //! `tunnel tunnel wireguard --interface NAME [--uapi-dir DIR] [--take-over] [--foreground]`
-//! `tunnel tunnel ipip|gre|fou|gue --interface NAME --local A --remote B --ttl N … [--foreground]`
+//! `tunnel tunnel ipip|gre|fou|gue --interface NAME --local A --remote B --ttl N … [--take-over] [--foreground]`
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -70,6 +70,7 @@ fn plain(mode: &str, given: &Given) -> plain::Options {
             ttl: given["--ttl"].parse().expect("number"),
         },
         socket_dir: PathBuf::from(&given["--socket-dir"]),
+        take_over: given.contains_key("--take-over"),
         foreground: given.contains_key("--foreground"),
     }
 }

@@ -16,10 +16,11 @@ use std::path::{Path, PathBuf};
 
 use api::IfName;
 use routerd_core::encapsulation::{KernelTunnel, PlainTunnel};
-use routerd_core::observed::{Driver, FouPort, Link, PlainTunnelDevice};
+use routerd_core::observed::{Build, Driver, FouPort, Link, PlainTunnelDevice};
 
 use crate::netlink;
 use crate::netlink::link::Names;
+use crate::wireguard::Builds;
 
 #[cfg(feature = "fuzz")]
 pub use process::fuzz;
@@ -78,13 +79,15 @@ pub(crate) struct Drivers {
     /// Run as `PROGRAM tunnel MODE --interface NAME …` for a user-space device.
     program: PathBuf,
     socket_dir: PathBuf,
+    builds: Builds,
 }
 
 impl Drivers {
-    pub(crate) fn new(program: PathBuf, socket_dir: PathBuf) -> Self {
+    pub(crate) fn new(program: PathBuf, socket_dir: PathBuf, builds: Builds) -> Self {
         Self {
             program,
             socket_dir,
+            builds,
         }
     }
 
@@ -104,8 +107,15 @@ impl Drivers {
         for (ifname, _) in links.iter().filter(|(_, link)| link.kind == "tun") {
             let path = self.socket_path(ifname);
             if let Some(tunnel) = path.exists().then(|| client::observe(&path)).flatten() {
-                let driver = Driver::UserSpace;
-                devices.insert(ifname.clone(), PlainTunnelDevice { driver, tunnel });
+                // A process from before there were take-overs does not say what it runs.
+                let build = client::build(&path);
+                let rate = |build: String| self.builds.rate(ifname, &build);
+                let device = PlainTunnelDevice {
+                    driver: Driver::UserSpace,
+                    build: build.map_or(Build::Current, rate),
+                    tunnel,
+                };
+                devices.insert(ifname.clone(), device);
             }
         }
         Ok(devices)
@@ -138,6 +148,12 @@ impl Drivers {
             Driver::Kernel => kernel::change(ifname, tunnel),
             Driver::UserSpace => client::start(&self.program, &self.socket_dir, ifname, tunnel),
         }
+    }
+
+    /// Has a new process take a user-space tunnel over from the one that runs it. If that fails, the old one goes on.
+    pub(crate) fn take_over(&self, ifname: &IfName, tunnel: &PlainTunnel) {
+        let taken_over = client::take_over(&self.program, &self.socket_dir, ifname, tunnel);
+        self.builds.note(ifname, taken_over);
     }
 
     /// Ends the process behind a device whose link is gone, if there is one.

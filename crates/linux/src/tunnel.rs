@@ -12,7 +12,7 @@ mod device;
 mod flow;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
-mod gate;
+pub(crate) mod gate;
 mod handover;
 mod handshake;
 mod inbound;

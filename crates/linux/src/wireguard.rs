@@ -4,6 +4,7 @@
 //! Owns how a device is made, read, changed and removed; which devices there should be is decided
 //! elsewhere. The user-space process itself is [`crate::tunnel`].
 
+mod builds;
 mod change;
 mod kernel;
 mod key_file;
@@ -15,16 +16,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use crate::netlink;
-use crate::{plain, tunnel};
+use crate::plain;
 use api::IfName;
 use routerd_core::key::{KeySource, PublicKey, SecretKey};
-use routerd_core::observed::{Build, Driver, Link, WireGuardDevice};
+use routerd_core::observed::{Driver, Link, WireGuardDevice};
 use routerd_core::plan::{PeerChange, PresharedKeyChange, WireGuardChange};
 
+pub(crate) use builds::Builds;
 pub(crate) use key_file::random;
 pub use key_file::{KeyFileError, generate, inspect, read};
 pub(crate) use pid::Process;
@@ -83,32 +83,19 @@ pub enum WireGuardError {
 pub struct Drivers {
     program: PathBuf,
     socket_dir: PathBuf,
-    /// What the program was when we started; one that is replaced meanwhile is the next daemon's business.
-    build: Option<String>,
-    /// Devices that could not be taken over, in all clones.
-    kept: Arc<Mutex<BTreeMap<IfName, Kept>>>,
+    builds: Builds,
     /// Tunnels of other kinds: a link that goes or dies may be one of theirs.
     plain: plain::Drivers,
 }
-
-/// A take-over that failed.
-#[derive(Debug)]
-struct Kept {
-    reason: String,
-    since: Instant,
-}
-
-/// How long a device is left alone after a take-over that failed.
-const KEPT_FOR: Duration = Duration::from_secs(600);
 
 impl Drivers {
     /// `program` is run as `PROGRAM tunnel wireguard --interface NAME` for a user-space device.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let program = program.into();
+        let builds = Builds::of(program.clone());
         Self {
-            plain: plain::Drivers::new(program.clone(), plain::SOCKET_DIR.into()),
-            build: tunnel::program::identity(&program).ok(),
-            kept: Arc::default(),
+            plain: plain::Drivers::new(program.clone(), plain::SOCKET_DIR.into(), builds.clone()),
+            builds,
             program,
             socket_dir: SOCKET_DIR.into(),
         }
@@ -119,7 +106,7 @@ impl Drivers {
     pub fn with_socket_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.socket_dir = dir.into();
         let others = self.socket_dir.join("tunnels");
-        self.plain = plain::Drivers::new(self.program.clone(), others);
+        self.plain = plain::Drivers::new(self.program.clone(), others, self.builds.clone());
         self
     }
 
@@ -141,7 +128,9 @@ impl Drivers {
         for (ifname, link) in links {
             let device = match link.kind.as_str() {
                 "wireguard" => kernel::observe(ifname)?,
-                "tun" => user::observe(&self.socket_path(ifname), |build| self.rate(ifname, build)),
+                "tun" => user::observe(&self.socket_path(ifname), |build| {
+                    self.builds.rate(ifname, build)
+                }),
                 _ => None,
             };
             if let Some(device) = device {
@@ -166,28 +155,11 @@ impl Drivers {
         }
     }
 
-    /// What a process of this build is to us.
-    fn rate(&self, ifname: &IfName, build: &str) -> Build {
-        let replaced = tunnel::program::identity(&self.program).ok() != self.build;
-        if replaced || self.build.as_deref().is_none_or(|ours| ours == build) {
-            return Build::Current;
-        }
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        match kept.get(ifname) {
-            Some(kept) if kept.since.elapsed() < KEPT_FOR => Build::Kept(kept.reason.clone()),
-            _ => Build::Other,
-        }
-    }
-
     /// Has a new process take a user-space device over from the one that runs it. If that fails, the old one goes on,
-    /// and the device is observed as [`Build::Kept`] for a while.
+    /// and the device is observed as [`Build::Kept`](routerd_core::observed::Build::Kept) for a while.
     pub fn take_over(&self, ifname: &IfName) {
-        if let Err(reason) = user::take_over(&self.program, &self.socket_dir, ifname) {
-            tracing::warn!(%ifname, reason, "no take-over: the old process goes on");
-            let since = Instant::now();
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.insert(ifname.clone(), Kept { reason, since });
-        }
+        let taken_over = user::take_over(&self.program, &self.socket_dir, ifname);
+        self.builds.note(ifname, taken_over);
     }
 
     /// Changes a device. An allowed IP that moves from one peer to another is never without an owner, and

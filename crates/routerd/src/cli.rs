@@ -197,6 +197,9 @@ pub(crate) struct PlainTunnel {
     /// Stay a child of the caller instead of going on in a session of its own
     #[arg(long)]
     pub(crate) foreground: bool,
+    /// Take the tunnel over from the process that carries it, without losing a packet
+    #[arg(long)]
+    pub(crate) take_over: bool,
 }
 
 impl PlainTunnel {
@@ -220,6 +223,7 @@ impl PlainTunnel {
             },
             socket_dir: self.socket_dir,
             foreground: self.foreground,
+            take_over: self.take_over,
         }
     }
 }

@@ -159,6 +159,7 @@ impl FakeKernel {
                 driver,
                 tunnel,
             } => self.create_tunnel(ifname, *driver, tunnel),
+            Action::TakeOverTunnel { ifname, tunnel } => self.take_over_tunnel(ifname, tunnel),
             Action::ChangeTunnel { ifname, tunnel, .. } => self.change_tunnel(ifname, tunnel),
             Action::AddFouPort { port, feeds } => {
                 changed(!self.is_held(*port), "Address already in use")?;

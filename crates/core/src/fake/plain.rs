@@ -5,7 +5,7 @@ use api::IfName;
 use super::{FakeKernel, Refusal, changed};
 use crate::OWNER_MARK;
 use crate::encapsulation::PlainTunnel;
-use crate::observed::{Driver, FouPort, PlainTunnelDevice};
+use crate::observed::{Build, Driver, FouPort, PlainTunnelDevice};
 
 impl FakeKernel {
     pub(crate) fn create_tunnel(
@@ -29,6 +29,7 @@ impl FakeKernel {
         }
         let device = PlainTunnelDevice {
             driver,
+            build: Build::Current,
             tunnel: tunnel.clone(),
         };
         self.host.plain_tunnels.insert(ifname.clone(), device);
@@ -48,7 +49,23 @@ impl FakeKernel {
         let driver = device.driver;
         self.check_tunnel(ifname, driver, tunnel)?;
         let device = self.host.plain_tunnels.get_mut(ifname);
-        device.ok_or("No such device")?.tunnel = tunnel.clone();
+        let device = device.ok_or("No such device")?;
+        device.tunnel = tunnel.clone();
+        // In user space it is another process.
+        device.build = Build::Current;
+        Ok(())
+    }
+
+    pub(crate) fn take_over_tunnel(
+        &mut self,
+        ifname: &IfName,
+        tunnel: &PlainTunnel,
+    ) -> Result<(), Refusal> {
+        let device = self.host.plain_tunnels.get_mut(ifname);
+        let device = device.ok_or("No such device")?;
+        let other = device.build == Build::Other && device.tunnel == *tunnel;
+        changed(other, "nothing to take over")?;
+        device.build = Build::Current;
         Ok(())
     }
 

@@ -37,6 +37,7 @@ pub(super) fn record(ledger: &Ledger, plan: &Plan, observed: &Observed) -> Ledge
             }
             Action::GenerateKey { .. }
             | Action::TakeOverWireGuard { .. }
+            | Action::TakeOverTunnel { .. }
             | Action::ChangeTunnel { .. }
             | Action::RemoveFouPort { .. }
             | Action::DeleteLink { .. }

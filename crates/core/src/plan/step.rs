@@ -68,6 +68,13 @@ pub enum Action {
         /// What it becomes.
         tunnel: PlainTunnel,
     },
+    /// The same as [`Action::TakeOverWireGuard`] for a plain tunnel.
+    TakeOverTunnel {
+        /// Its name.
+        ifname: IfName,
+        /// What it is, and stays.
+        tunnel: PlainTunnel,
+    },
     /// Has the kernel feed what arrives at a UDP port to tunnels.
     AddFouPort {
         /// The port.

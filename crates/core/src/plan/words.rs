@@ -43,6 +43,7 @@ fn change(action: &Action) -> Change {
         | Action::AddProxyNeighbour { .. } => Change::Add,
         Action::SetWireGuard { .. }
         | Action::TakeOverWireGuard { .. }
+        | Action::TakeOverTunnel { .. }
         | Action::ChangeTunnel { .. }
         | Action::SetLink { .. }
         | Action::ReplaceRoute(_)
@@ -70,6 +71,10 @@ impl fmt::Display for Action {
                     f,
                     "routerd tunnel wireguard --interface {ifname} --take-over"
                 )
+            }
+            Self::TakeOverTunnel { ifname, tunnel } => {
+                let mode = tunnel.encapsulation.word();
+                write!(f, "routerd tunnel {mode} --interface {ifname} --take-over")
             }
             Self::CreateTunnel {
                 ifname,

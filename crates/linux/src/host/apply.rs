@@ -55,6 +55,10 @@ fn execute(host: &mut Host, step: &Step) -> Result<(), String> {
             Ok(())
         }
         Action::SetWireGuard { ifname, change } => host.wireguard.set(ifname, change).map_err(text),
+        Action::TakeOverTunnel { ifname, tunnel } => {
+            host.wireguard.plain().take_over(ifname, tunnel);
+            Ok(())
+        }
         Action::CreateTunnel {
             ifname,
             driver,

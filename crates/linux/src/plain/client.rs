@@ -8,6 +8,7 @@ use nix::net::if_::if_nametoindex;
 use routerd_core::encapsulation::{Encapsulation, PlainTunnel};
 
 use super::{TunnelError, process, socket_path};
+use crate::tunnel::program;
 use crate::wireguard::{Connection, LONG, Process, SHORT, launch};
 
 /// Reads a tunnel; absent if nobody answers.
@@ -19,6 +20,13 @@ fn read(path: &Path, limit: std::time::Duration) -> Option<PlainTunnel> {
     let mut connection = Connection::open(path).ok()?;
     let answer = connection.request(process::GET, limit).ok()?;
     serde_json::from_str(answer.trim()).ok()
+}
+
+/// What the process runs; absent if it does not say.
+pub(super) fn build(path: &Path) -> Option<String> {
+    let mut connection = Connection::open(path).ok()?;
+    let answer = connection.request(program::REQUEST, SHORT).ok()?;
+    program::parse(&answer).map(str::to_owned)
 }
 
 /// The process that listens, if one does.
@@ -50,9 +58,24 @@ pub(super) fn start(
             ended.map_err(|error| failed("end", error.to_string()))?;
         }
     }
+    let mut command = command(program, dir, ifname, tunnel);
+    launch(&mut command).map_err(|reason| failed("start", reason))
+}
+
+/// Starts a process that takes the tunnel over from the one that runs it.
+pub(super) fn take_over(
+    program: &Path,
+    dir: &Path,
+    ifname: &IfName,
+    tunnel: &PlainTunnel,
+) -> Result<(), String> {
+    launch(command(program, dir, ifname, tunnel).arg("--take-over"))
+}
+
+fn command(program: &Path, dir: &Path, ifname: &IfName, tunnel: &PlainTunnel) -> Command {
     let mut command = Command::new(program);
     command.args(arguments(ifname, tunnel)).arg(dir);
-    launch(&mut command).map_err(|reason| failed("start", reason))
+    command
 }
 
 /// The command line up to the folder of the socket.

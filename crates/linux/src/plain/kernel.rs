@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use routerd_core::OWNER_MARK;
 use routerd_core::encapsulation::{Encapsulation, KernelTunnel, PlainTunnel, UdpPorts};
-use routerd_core::observed::{Driver, PlainTunnelDevice};
+use routerd_core::observed::{Build, Driver, PlainTunnelDevice};
 
 use super::{TunnelError, fou};
 use crate::netlink::link::{self, Names};
@@ -141,8 +141,12 @@ fn parse(message: Message<'_>, names: &Names) -> Option<(IfName, PlainTunnelDevi
             .and_then(|value| value.first())
             .copied()?,
     };
-    let driver = Driver::Kernel;
-    Some((ifname, PlainTunnelDevice { driver, tunnel }))
+    let device = PlainTunnelDevice {
+        driver: Driver::Kernel,
+        build: Build::Current,
+        tunnel,
+    };
+    Some((ifname, device))
 }
 
 fn encapsulation(kind: &str, data: Attributes<'_>, numbers: &Numbers) -> Option<Encapsulation> {

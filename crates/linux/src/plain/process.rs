@@ -1,11 +1,12 @@
 //! The process of a user-space tunnel: a TUN device on one side, a raw or UDP socket on the other.
 //!
 //! Detached from whoever started it, as the user-space WireGuard is. What it is it was told when it started; its
-//! socket only tells. Packets that are larger than the path are not fragmented if they forbid it: their sender is
+//! socket only tells, and hands everything over to a process of another build. Packets that are larger than the path are not fragmented if they forbid it: their sender is
 //! told.
 
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod handover;
 mod inbound;
 mod joined;
 mod outbound;
@@ -25,6 +26,7 @@ use nix::net::if_::if_nametoindex;
 use routerd_core::encapsulation::PlainTunnel;
 
 use super::header::Header;
+use crate::tunnel::gate::Gate;
 use crate::tunnel::tun::Tun;
 use crate::tunnel::{announce, detach, essential, harden};
 use outer::Outer;
@@ -47,6 +49,8 @@ pub struct Options {
     pub socket_dir: PathBuf,
     /// Stay a child of the caller. Otherwise a process in a session of its own goes on, and the call returns.
     pub foreground: bool,
+    /// Take the tunnel over from the process that carries it, without losing a packet.
+    pub take_over: bool,
 }
 
 /// A tunnel while it runs.
@@ -57,11 +61,31 @@ struct Carrier {
     tun: Tun,
     outer: Outer,
     header: Header,
+    /// Shut when another process takes the packets.
+    gate: Gate,
     #[expect(dead_code, reason = "held, not read")]
     quiet: Option<Quiet>,
 }
 
 impl Carrier {
+    fn new(options: &Options, underlay: Option<u32>, outer: Outer, tun: Tun) -> Arc<Self> {
+        let tunnel = &options.tunnel;
+        let quiet = Quiet::keep(&options.interface, tunnel).unwrap_or_else(|error| {
+            // A tunnel towards another end in user space does not need it.
+            tracing::warn!(%error, interface = %options.interface, "errors about the other end's packets are not dropped");
+            None
+        });
+        Arc::new(Self {
+            tunnel: tunnel.clone(),
+            underlay,
+            outer,
+            tun,
+            header: Header::new(tunnel.encapsulation),
+            gate: Gate::default(),
+            quiet,
+        })
+    }
+
     /// What it is. One that is bound to a device that went away says so: nothing can pass it any more.
     fn tells(&self) -> PlainTunnel {
         let mut tunnel = self.tunnel.clone();
@@ -102,25 +126,17 @@ pub fn run(options: &Options) -> io::Result<()> {
 
 fn start(options: &Options) -> io::Result<(Arc<Carrier>, Server)> {
     harden()?;
-    let tunnel = &options.tunnel;
-    let underlay = match &tunnel.underlay {
+    let path = super::socket_path(&options.socket_dir, &options.interface);
+    if options.take_over {
+        return handover::succeed(options, &path);
+    }
+    let underlay = match &options.tunnel.underlay {
         Some(ifname) => Some(if_nametoindex(ifname.as_str())?),
         None => None,
     };
-    let quiet = Quiet::keep(&options.interface, tunnel).unwrap_or_else(|error| {
-        // A tunnel towards another end in user space does not need it.
-        tracing::warn!(%error, interface = %options.interface, "errors about the other end's packets are not dropped");
-        None
-    });
-    let carrier = Arc::new(Carrier {
-        tunnel: tunnel.clone(),
-        underlay,
-        outer: Outer::open(tunnel)?,
-        tun: Tun::open(&options.interface, 1)?,
-        header: Header::new(tunnel.encapsulation),
-        quiet,
-    });
-    let path = super::socket_path(&options.socket_dir, &options.interface);
+    let outer = Outer::open(&options.tunnel)?;
+    let tun = Tun::open(&options.interface, 1)?;
+    let carrier = Carrier::new(options, underlay, outer, tun);
     Ok((carrier, Server::bind(&path)?))
 }
 

@@ -4,26 +4,26 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Readers pass it for a batch at a time; who shuts it waits until the last batch is done with.
 #[derive(Debug, Default)]
-pub(super) struct Gate(RwLock<()>);
+pub(crate) struct Gate(RwLock<()>);
 
 /// A batch in the works.
 #[derive(Debug)]
-pub(super) struct Turn<'a>(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>);
+pub(crate) struct Turn<'a>(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>);
 
 /// The gate is shut as long as this is there.
 #[derive(Debug)]
-pub(super) struct Shut<'a>(
+pub(crate) struct Shut<'a>(
     #[expect(dead_code, reason = "held, not read")] RwLockWriteGuard<'a, ()>,
 );
 
 impl Gate {
     /// Waits for the gate to be open.
-    pub(super) fn enter(&self) -> Turn<'_> {
+    pub(crate) fn enter(&self) -> Turn<'_> {
         Turn(self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Shuts the gate, waiting for those inside.
-    pub(super) fn shut(&self) -> Shut<'_> {
+    pub(crate) fn shut(&self) -> Shut<'_> {
         Shut(self.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 }

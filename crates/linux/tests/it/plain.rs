@@ -7,6 +7,8 @@
 //!  under 192.0.2.1 ────── veth ─────── under 192.0.2.2
 //! ```
 
+mod takeover;
+
 use std::collections::BTreeSet;
 
 use linux::Host;

@@ -6,6 +6,7 @@ use api::IfName;
 
 use super::ports;
 use crate::host::Host;
+use crate::observed::Build;
 use crate::plan::Action;
 use crate::plan::desired::{Desired, PlainWish};
 use crate::plan::steps::{Stage, Steps};
@@ -49,6 +50,13 @@ fn diff_tunnel(
                 tunnel,
             };
             steps.push(stage, owner, action);
+        }
+        Some(device) if device.build == Build::Other => {
+            let action = Action::TakeOverTunnel {
+                ifname: ifname.clone(),
+                tunnel,
+            };
+            steps.push(Stage::TakeOverDevice, owner, action);
         }
         Some(_) => {}
     }

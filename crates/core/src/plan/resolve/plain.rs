@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use api::IfName;
 use ipnet::IpNet;
 
-use super::tunnels::LEAST_MTU_V4;
+use super::tunnels::{LEAST_MTU_V4, wait_if_kept};
 use crate::Effective;
 use crate::effective::{LocalEnd, PlainTunnelIntent};
 use crate::encapsulation::{Encapsulation, PlainTunnel};
@@ -25,6 +25,9 @@ pub(super) fn resolve_plain_tunnels<'a>(
     for (ifname, intent) in &effective.plain_tunnels {
         match resolve_one(effective, ifname, intent, host, desired) {
             Ok(wish) => {
+                if let Some(device) = host.observed.plain_tunnels.get(ifname) {
+                    wait_if_kept(&device.build, &intent.owner, desired);
+                }
                 desired.plain.insert(ifname, wish);
             }
             Err(reason) => {

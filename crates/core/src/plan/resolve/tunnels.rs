@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use api::IfName;
+use api::{IfName, ResourceId};
 use ipnet::IpNet;
 
 use super::routes::MAIN_TABLE;
@@ -85,9 +85,16 @@ fn wait_for_build(
     desired: &mut Desired<'_>,
 ) {
     let running = host.observed.wireguard.get(ifname);
-    if let Some(Build::Kept(reason)) = running.map(|device| &device.build) {
+    if let Some(device) = running {
+        wait_if_kept(&device.build, &intent.owner, desired);
+    }
+}
+
+/// Says so where a process runs on that could not be taken over from.
+pub(super) fn wait_if_kept(build: &Build, owner: &ResourceId, desired: &mut Desired<'_>) {
+    if let Build::Kept(reason) = build {
         let reason = format!("its process runs on with another build of routerd: {reason}");
-        desired.wait(&intent.owner, reason);
+        desired.wait(owner, reason);
     }
 }
 

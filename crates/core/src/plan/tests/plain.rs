@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{texts, waits};
 use crate::Effective;
 use crate::encapsulation::KernelTunnel;
-use crate::observed::{Driver, FouPort};
+use crate::observed::{Build, Driver, FouPort};
 use crate::testing::*;
 
 /// What carries the claim, around the tunnel under test.
@@ -291,4 +291,29 @@ fn packets_lose_the_flag_where_that_is_asked_for() {
         "{:?}",
         texts(&plan)
     );
+}
+
+#[test]
+fn a_process_of_another_build_is_taken_over_unless_another_one_starts_anyway() {
+    let wanted = load("ipip", TRUSTED, "");
+    let mut node = Node::new(cloud_host());
+    node.apply(&wanted);
+    let running = |node: &mut Node, build| {
+        let device = node.kernel.host.plain_tunnels.get_mut(&name("t0"));
+        device.expect("tunnel").build = build;
+    };
+    running(&mut node, Build::Other);
+    let mut changed = node.clone();
+    let take_over = "routerd tunnel ipip --interface t0 --take-over";
+    assert_eq!(texts(&node.apply(&wanted)), [take_over]);
+
+    running(&mut node, Build::Kept("no answer".to_owned()));
+    let plan = node.apply(&wanted);
+    assert_eq!(plan.steps, [], "it is left alone for a while");
+    assert!(waits(&plan)[0].contains("runs on with another build of routerd: no answer"));
+
+    let moved = load("ipip", &TRUSTED.replace("192.0.2.9", "192.0.2.10"), "");
+    let plan = texts(&changed.apply(&moved));
+    assert_eq!(plan.len(), 1, "{plan:?}");
+    assert!(!plan[0].contains("take-over"), "{plan:?}");
 }

@@ -18,7 +18,9 @@ pub(super) fn run(carrier: &Carrier) -> io::Result<()> {
     let mut joiner = Joiner::new(carrier.tun.udp_offload());
     let remote = carrier.outer.remote().ip();
     loop {
+        let turn = carrier.gate.enter();
         if receive(carrier, &mut inbox) == 0 {
+            drop(turn);
             carrier.outer.wait()?;
             continue;
         }

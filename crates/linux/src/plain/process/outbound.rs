@@ -25,6 +25,7 @@ pub(super) fn run(carrier: &Carrier) -> io::Result<()> {
     let mut outbox = Outbox::default();
     while carrier.tun.lane(0).wait()? {
         loop {
+            let _turn = carrier.gate.enter();
             let mut gathered = 0;
             while gathered < GATHER {
                 let read = carrier.tun.lane(0).read(&mut buffer[..MAX_PACKET])?;

@@ -42,6 +42,16 @@ impl Outer {
         Ok(outer)
     }
 
+    /// Goes on with the socket of another process for the same tunnel.
+    pub(super) fn adopt(fd: OwnedFd, tunnel: &PlainTunnel) -> Self {
+        let ports = tunnel.encapsulation.ports();
+        Self {
+            fd,
+            remote: SocketAddrV4::new(tunnel.remote, ports.map_or(0, |ports| ports.destination)),
+            raw: ports.is_none(),
+        }
+    }
+
     fn set_up(&self, tunnel: &PlainTunnel) -> io::Result<()> {
         if let Some(underlay) = &tunnel.underlay {
             let name = underlay.as_str().to_owned().into();

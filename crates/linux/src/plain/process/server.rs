@@ -1,4 +1,4 @@
-//! Tells whoever connects what the tunnel is.
+//! Tells whoever connects what the tunnel is and what runs it, and hands it over to whoever may connect and asks for it.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -6,10 +6,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Carrier;
-use crate::tunnel::listen;
+use super::{Carrier, handover};
+use crate::tunnel::{listen, program};
 
-/// The only request.
+/// What is the tunnel?
 pub(in crate::plain) const GET: &str = "get=1\n\n";
 
 /// How long a client may take; it is the daemon, which asks at once.
@@ -32,6 +32,18 @@ impl Server {
             listener: listen(path)?,
             path: path.to_owned(),
         })
+    }
+
+    /// Listens beside `path`, where another process still does.
+    pub(super) fn bind_beside(path: &Path) -> io::Result<Self> {
+        Self::bind(&path.with_extension("next"))
+    }
+
+    /// Takes the place of whoever listens at `path`, without a moment in which nobody does.
+    pub(super) fn step_in(&mut self, path: &Path) -> io::Result<()> {
+        std::fs::rename(&self.path, path)?;
+        self.path = path.to_owned();
+        Ok(())
     }
 
     /// Where it listens.
@@ -63,6 +75,14 @@ fn answer(stream: UnixStream, carrier: &Carrier) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;
-    let told = serde_json::to_string(&carrier.tells())?;
-    reader.get_mut().write_all(format!("{told}\n\n").as_bytes())
+    let is = |request: &str| line.trim_end() == request.trim_end();
+    if is(handover::REQUEST) {
+        return handover::give(reader.get_ref(), carrier);
+    }
+    let told = if is(program::REQUEST) {
+        program::answer(&program::running()?)
+    } else {
+        serde_json::to_string(&carrier.tells())? + "\n"
+    };
+    reader.get_mut().write_all(format!("{told}\n").as_bytes())
 }

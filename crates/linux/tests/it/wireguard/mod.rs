@@ -13,7 +13,7 @@ mod load;
 mod process;
 mod protocol;
 pub mod site;
-mod takeover;
+pub mod takeover;
 
 use linux::wireguard::kernel_driver_available;
 use routerd_core::observed::Driver;

@@ -19,12 +19,12 @@ use crate::namespace::fresh;
 const PROBES: usize = 2_500;
 
 /// The same program in a file of its own is another build.
-struct NewBuild {
-    drivers: Drivers,
+pub struct NewBuild {
+    pub drivers: Drivers,
     _dir: TempDir,
 }
 
-fn new_build(site: &Site) -> NewBuild {
+pub fn new_build(site: &Site) -> NewBuild {
     let dir = TempDir::new().expect("directory");
     let file = dir.path().join("tunnel");
     std::fs::copy(program(), &file).expect("copy");
@@ -46,28 +46,29 @@ impl NewBuild {
     }
 }
 
-fn running(pid: i32) -> bool {
+pub fn running(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
     state.is_some_and(|state| state != "Z")
 }
 
-fn probe(site: &Site, address: &str) -> Child {
+pub fn probe(site: &Site, address: &str) -> Child {
     site.spawn(&format!(
-        "exec ping -n -q -i 0.001 -c {PROBES} -W 2 {address} > /run/ping"
+        "exec ping -n -q -i 0.001 -c {PROBES} -W 2 {address} > /run/ping-$$"
     ))
 }
 
 #[track_caller]
-fn all_came_back(site: &Site, mut ping: Child) {
+pub fn all_came_back(site: &Site, mut ping: Child) {
+    let pid = ping.id();
     ping.wait().expect("ping");
-    let result = site.run("cat /run/ping");
+    let result = site.run(&format!("cat /run/ping-{pid}"));
     assert!(result.contains(&format!(" {PROBES} received")), "{result}");
 }
 
 /// Segments that TCP sent again in the namespace of a site, and those of them that the other end then had twice: they
 /// had only come late.
-fn sent_again(site: &Site) -> (u64, u64) {
+pub fn sent_again(site: &Site) -> (u64, u64) {
     let counters = site.run("cat /proc/net/snmp /proc/net/netstat");
     let counter = |group: &str, name: &str| -> u64 {
         let lines = counters.lines().filter(|line| line.starts_with(group));
@@ -81,8 +82,8 @@ fn sent_again(site: &Site) -> (u64, u64) {
     (counter("Tcp:", "RetransSegs"), twice)
 }
 
-/// Sends some 30 MB/s over one connection until told to stop; returns how many bytes arrived, all as they were.
-fn stream(from: &Site, to: &Site, address: &str, stop: &AtomicBool) -> usize {
+/// Sends 60 kB in each `period` over one connection until told to stop; returns how many bytes arrived, all as they were.
+pub fn stream(from: &Site, to: &Site, address: &str, period: Duration, stop: &AtomicBool) -> usize {
     let target: SocketAddr = format!("{address}:7000").parse().expect("address");
     let listener = to.inside(|| TcpListener::bind(target)).expect("listen");
     let mut sender = from.inside(|| TcpStream::connect(target)).expect("connect");
@@ -97,7 +98,7 @@ fn stream(from: &Site, to: &Site, address: &str, stop: &AtomicBool) -> usize {
             let mut due = Instant::now();
             while !stop.load(Ordering::Relaxed) {
                 sender.write_all(&block).expect("send");
-                due += Duration::from_millis(2);
+                due += period;
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
             sender.shutdown(Shutdown::Write).expect("shut down");
@@ -126,7 +127,8 @@ fn a_new_build_takes_over_under_traffic_and_nothing_is_lost() {
         std::thread::scope(|scope| {
             // Also if this fails halfway: the scope waits for its threads.
             let stopped = Stop(&stop);
-            let inward = scope.spawn(|| stream(&b, &a, "10.9.0.1", &stop));
+            let inward =
+                scope.spawn(|| stream(&b, &a, "10.9.0.1", Duration::from_millis(2), &stop));
             let (outgoing, incoming) = (probe(&a, "10.9.0.2"), probe(&b, "10.9.0.1"));
             eventually("traffic runs", || {
                 (a.observe().expect("device").peers.values().next()?.rx_bytes > 2_000_000)
