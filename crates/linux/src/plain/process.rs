@@ -1,8 +1,8 @@
 //! The process of a user-space tunnel: a TUN device on one side, a raw or UDP socket on the other.
 //!
 //! Detached from whoever started it, as the user-space WireGuard is. What it is it was told when it started; its
-//! socket only tells, and hands everything over to a process of another build. Packets that are larger than the path are not fragmented if they forbid it: their sender is
-//! told.
+//! socket only tells, and hands everything over to a process of another build. Packets that are larger than the path
+//! are not fragmented if they forbid it: their sender is told.
 
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
