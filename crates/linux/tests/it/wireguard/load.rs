@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use boringtun::noise::{Tunn, TunnResult};
@@ -191,8 +191,10 @@ fn move_around(a: &Site, peers: &[PublicKey; 2], stop: &AtomicBool) -> (usize, u
 #[test]
 fn prefixes_move_by_the_ten_thousand_and_nothing_is_lost() {
     const PACKETS: u32 = 12_000;
+    const UNDER_WAY: u32 = 200;
     fresh(|| {
         let (a, b) = connected(Driver::UserSpace, Driver::UserSpace);
+        let arrived = AtomicU32::new(0);
         let peers = [b.public_key(), second_device(&a, &b)];
         let stop = AtomicBool::new(false);
         move_around(&a, &peers, &AtomicBool::new(true));
@@ -218,12 +220,21 @@ fn prefixes_move_by_the_ten_thousand_and_nothing_is_lost() {
                         .expect("send");
                     due += Duration::from_micros(200);
                     std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    // After a pause no more than the queues of the kernel have room for.
+                    let patience = Instant::now() + Duration::from_secs(2);
+                    while number.saturating_sub(arrived.load(Ordering::Relaxed)) > UNDER_WAY {
+                        if Instant::now() > patience {
+                            return;
+                        }
+                        std::thread::sleep(Duration::from_micros(200));
+                    }
                 }
             });
             let mut seen = std::collections::BTreeSet::new();
             let mut packet = [0; 4];
             while seen.len() < PACKETS as usize && counter.recv(&mut packet).is_ok() {
                 seen.insert(u32::from_be_bytes(packet));
+                arrived.store(seen.len() as u32, Ordering::Relaxed);
             }
             sending.join().expect("sender");
             drop(stopped);

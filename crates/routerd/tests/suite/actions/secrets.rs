@@ -143,7 +143,8 @@ fn out_of_reach() {
     };
     let probe = format!(
         "{{ cat {0}/state/routerd.db* {0}/state/*keys/* {0}/keys/* {0}/router.yaml /proc/[0-9]*/mem
-            ls {0}/state; ls {0}/run; find / -name 'routerd.db*' -o -name routerd.sock -o -name wg.key; }} 2>/dev/null > $CLOUD_DIR/loot
+            ls {0}/state; ls {0}/run
+            find /etc /home /mnt /root /run /srv /tmp /var -name 'routerd.db*' -o -name routerd.sock -o -name wg.key; }} 2>/dev/null > $CLOUD_DIR/loot
         id -u > $CLOUD_DIR/id",
         bench.folder.path().display()
     );
